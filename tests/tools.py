@@ -1,0 +1,51 @@
+"""Programs that tests start but do not ship: found, or the test says plainly why it cannot run.
+
+Under CI (`CI=true`) a missing tool fails the test: there, a skip would hide that something was never tried.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+# Debian keeps daemons in sbin, which is not on every user's PATH.
+_SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+# Which Debian package carries what; `make system` installs them.
+PACKAGES = {
+    "baresip": "baresip-core",
+    "kamailio": "kamailio",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
+    "sipp": "sip-tester",
+}
+
+
+def find(*names: str) -> str | None:
+    """The path of the first of these programs that this machine has, or None."""
+    for name in names:
+        path = shutil.which(name, path=_SEARCH)
+        if path:
+            return path
+    return None
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+def require(*names: str) -> str:
+    """The path of the first of these programs found. None there: the test fails under CI, else it is skipped."""
+    path = find(*names)
+    if path:
+        return path
+    wanted = " or ".join(names)
+    package = PACKAGES.get(names[0], names[0])
+    word = f"{wanted} is not installed (Debian package {package}); `make system` installs it"
+    if in_ci():
+        pytest.fail(word, pytrace=False)
+    pytest.skip(word)
