@@ -1,0 +1,56 @@
+"""One leg of a call as limits see it: who pays, what holds, and the lease's identity. Shared by engine and limiter."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from policies.account import Direction, Limits
+
+
+class Outcome(enum.Enum):
+    """How an admitted attempt ended (SPEC §3)."""
+
+    SUCCESS = "success"
+    """Answered with 2xx, now over."""
+    FAIL = "fail"
+    """Any other end: final error, timeout, the caller's CANCEL."""
+    VOID = "void"
+    """Given back as if it never was: another leg of the same call was refused, or the call never left us."""
+
+
+class Leg:
+    """One side of a call, charged to one payer. Mutable only in `answered` and `released`, both one-way."""
+
+    __slots__ = (
+        "account",
+        "answered",
+        "aor",
+        "call",
+        "direction",
+        "lease",
+        "limits",
+        "nc",
+        "nonce",
+        "released",
+    )
+
+    def __init__(
+        self, *, lease: str, limits: Limits, direction: Direction, account: str, aor: str, nonce: str, nc: int, call: object
+    ) -> None:
+        self.lease = lease
+        """Lease id, unique for ever: random, made by the engine."""
+        self.limits = limits
+        self.direction: Direction = direction
+        self.account = account
+        """user@domain of our account on this side."""
+        self.aor = aor
+        """Callee's leg only: whose bindings the admission brings back in the same trip; "" otherwise."""
+        self.nonce = nonce
+        self.nc = nc
+        """Caller's digest, checked for replay in the same trip; "" and 0 where there is none."""
+        self.call = call
+        """The engine's call; opaque to policies."""
+        self.answered = False
+        self.released = False

@@ -1,0 +1,181 @@
+"""What the engine asks the world to do: a closed union, performed by the driver in order, all before the next event.
+
+Effects are plain values. None of them returns anything: an answer, where there is one, is a later event (events.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from proxy.sip.outputs import Transmit
+
+if TYPE_CHECKING:
+    from policies.lease import Leg, Outcome
+    from proxy.engine.record import CallRecord
+    from proxy.sip.flow import Flow
+
+__all__ = [
+    "AskAdmission",
+    "AskBindings",
+    "AskName",
+    "AskRegister",
+    "AskSource",
+    "CallAnswered",
+    "CloseFlow",
+    "Effect",
+    "RegisterAsk",
+    "ReleaseLease",
+    "Transmit",
+    "WriteRecord",
+]
+
+
+class AskAdmission:
+    """Ask the limiter for one leg's lease. Answer: events.AdmissionDecided with the same leg."""
+
+    __slots__ = ("leg",)
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+
+
+class CallAnswered:
+    """The leg's call got its 2xx. Answer: events.BudgetPlanned when the payer's total_duration has to be re-planned."""
+
+    __slots__ = ("dialog", "leg")
+
+    def __init__(self, leg: Leg, dialog: str) -> None:
+        self.leg = leg
+        self.dialog = dialog
+        """What another instance would need to end the call (JSON text; "" while take-over is not asked for)."""
+
+
+class ReleaseLease:
+    """Give the leg's lease back, with its outcome. Idempotent. Answer: events.BudgetPlanned for the calls that go on."""
+
+    __slots__ = ("leg", "outcome")
+
+    def __init__(self, leg: Leg, outcome: Outcome) -> None:
+        self.leg = leg
+        self.outcome = outcome
+
+
+class RegisterAsk:
+    """One REGISTER's request to the store: query, replace or remove bindings of one address of record."""
+
+    __slots__ = (
+        "account",
+        "aor",
+        "call_id",
+        "contacts",
+        "cseq",
+        "limits",
+        "nc",
+        "nonce",
+        "remove_all",
+        "user",
+    )
+
+    def __init__(
+        self,
+        *,
+        aor: str,
+        account: str,
+        limits: object,
+        call_id: str,
+        cseq: int,
+        contacts: list[tuple[str, int, str]],
+        remove_all: bool,
+        nonce: str,
+        nc: int,
+        user: object,
+    ) -> None:
+        self.aor = aor
+        """user@domain, canonical (proxy.sip.uri)."""
+        self.account = account
+        """The account's name, the member counted by sip_accounts."""
+        self.limits = limits
+        """policies.account.Limits of the payer in the account's mode."""
+        self.call_id = call_id
+        self.cseq = cseq
+        self.contacts = contacts
+        """(contact key for equality §19.1.4, expires in seconds (0 removes), record text kept with the binding)."""
+        self.remove_all = remove_all
+        """`Contact: *` with Expires 0."""
+        self.nonce = nonce
+        self.nc = nc
+        """Digest nonce and its count, for the replay check in the same script; "" and 0 where not authenticated."""
+        self.user = user
+        """The registrar's own context, handed back in events.RegisterDecided."""
+
+
+class AskRegister:
+    """Run the registration script. Answer: events.RegisterDecided."""
+
+    __slots__ = ("ask",)
+
+    def __init__(self, ask: RegisterAsk) -> None:
+        self.ask = ask
+
+
+class AskBindings:
+    """Which contacts has this account now (for requests other than INVITE). Answer: events.BindingsFound."""
+
+    __slots__ = ("aor", "payer", "user")
+
+    def __init__(self, payer: str, aor: str, user: object) -> None:
+        self.payer = payer
+        self.aor = aor
+        self.user = user
+
+
+class AskSource:
+    """Which account registered from this flow (auth.invite: registered_source, unknown here). Answer: events.SourceFound."""
+
+    __slots__ = ("flow", "user")
+
+    def __init__(self, flow: Flow, user: object) -> None:
+        self.flow = flow
+        self.user = user
+
+
+class AskName:
+    """Resolve a host name to addresses. Answer: events.NameFound."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+class WriteRecord:
+    """One line a call, always, also when it was refused or failed (CDR and log)."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: CallRecord) -> None:
+        self.record = record
+
+
+class CloseFlow:
+    """Close a stream connection after what was transmitted before has been written (unframable input)."""
+
+    __slots__ = ("flow", "reason")
+
+    def __init__(self, flow: Flow, reason: Literal["framing", "overload"]) -> None:
+        self.flow = flow
+        self.reason = reason
+
+
+Effect = (
+    Transmit
+    | AskAdmission
+    | CallAnswered
+    | ReleaseLease
+    | AskRegister
+    | AskBindings
+    | AskSource
+    | AskName
+    | WriteRecord
+    | CloseFlow
+)

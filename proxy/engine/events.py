@@ -1,0 +1,164 @@
+"""What can happen to the engine: a closed union. `Engine.handle(event, now)` is the one door in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from policies.lease import Leg
+    from policies.verdicts import AdmitVerdict, RegisterVerdict
+    from proxy.engine.effects import RegisterAsk
+    from proxy.engine.snapshot import Snapshot
+    from proxy.sip.flow import Flow
+
+
+class MessageIn:
+    """Bytes of one message: a whole datagram, or one message framed out of a stream (flow.reliable tells which)."""
+
+    __slots__ = ("data", "flow")
+
+    def __init__(self, data: bytes, flow: Flow) -> None:
+        self.data = data
+        self.flow = flow
+
+
+class TimerFired:
+    """The one timer rang: everything due by `now` is done."""
+
+    __slots__ = ()
+
+
+class AdmissionDecided:
+    """Answer to effects.AskAdmission: policies.verdicts Admitted | Refused | Unavailable."""
+
+    __slots__ = ("leg", "verdict")
+
+    def __init__(self, leg: Leg, verdict: AdmitVerdict) -> None:
+        self.leg = leg
+        self.verdict = verdict
+
+
+class BudgetPlanned:
+    """When the payer's total_duration runs out, as things stand after an answer or an end."""
+
+    __slots__ = ("exhausts_in", "mode", "payer", "version")
+
+    def __init__(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
+        self.payer = payer
+        self.mode = mode
+        self.exhausts_in = exhausts_in
+        """Seconds from now; None = never, as things stand."""
+        self.version = version
+        """Redis time in ms at which the plan was made; an older plan never replaces a newer one."""
+
+
+class RegisterDecided:
+    """Answer to effects.AskRegister."""
+
+    __slots__ = ("ask", "verdict")
+
+    def __init__(self, ask: RegisterAsk, verdict: RegisterVerdict) -> None:
+        self.ask = ask
+        self.verdict = verdict
+
+
+class BindingsFound:
+    """Answer to effects.AskBindings: binding records, or None when the store did not answer."""
+
+    __slots__ = ("bindings", "user")
+
+    def __init__(self, bindings: list[str] | None, user: object) -> None:
+        self.bindings = bindings
+        self.user = user
+
+
+class SourceFound:
+    """Answer to effects.AskSource: aor of the account registered from that flow, or "" (nobody, or no answer)."""
+
+    __slots__ = ("aor", "flow", "user")
+
+    def __init__(self, flow: Flow, aor: str, user: object) -> None:
+        self.flow = flow
+        self.aor = aor
+        self.user = user
+
+
+class NameFound:
+    """Answer to effects.AskName: numeric addresses, best first; empty when the name has none."""
+
+    __slots__ = ("addresses", "host")
+
+    def __init__(self, host: str, addresses: list[str]) -> None:
+        self.host = host
+        self.addresses = addresses
+
+
+class FlowFailed:
+    """A connection could not be opened or broke, or the kernel reported the UDP peer unreachable."""
+
+    __slots__ = ("flow",)
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+
+class FramingFailed:
+    """A stream's bytes cannot be cut into messages any more; `data` is what there is of the message's head."""
+
+    __slots__ = ("data", "flow", "reason")
+
+    def __init__(self, flow: Flow, data: bytes, reason: str) -> None:
+        self.flow = flow
+        self.data = data
+        self.reason = reason
+
+
+class Hangup:
+    """An operator cuts a call: every call with this Call-ID."""
+
+    __slots__ = ("call_id",)
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+
+
+class DrainStarted:
+    """No new calls from here on; running ones go on."""
+
+    __slots__ = ()
+
+
+class OverloadChanged:
+    """The driver's measure of load (loop lag, queues) crossed its mark: while `on`, new INVITEs get a cheap 503."""
+
+    __slots__ = ("on",)
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+
+class SnapshotChanged:
+    """Plans, subscribers and routes were loaded anew; swapped whole."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+
+Event = (
+    MessageIn
+    | TimerFired
+    | AdmissionDecided
+    | BudgetPlanned
+    | RegisterDecided
+    | BindingsFound
+    | SourceFound
+    | NameFound
+    | FlowFailed
+    | FramingFailed
+    | Hangup
+    | DrainStarted
+    | OverloadChanged
+    | SnapshotChanged
+)
