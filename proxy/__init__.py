@@ -1,1 +1,1 @@
-"""The SIP proxy: protocol (sip), calls (engine), sockets (net), what operators see (ops), and what ties them together."""
+"""The SIP proxy: protocol (sip), calls (engine), sockets (net), what operators see (ops), and what ties them up."""
