@@ -1,0 +1,44 @@
+"""Branches, tags and Call-IDs. Randomness is passed in, so a test knows every identifier before it is made.
+
+A branch reads `z9hG4bK` `cg` <8 hex: loop hash> <16 hex: random>. The random part makes it unique in space and time
+(RFC 3261 §8.1.1.7); the loop hash is found again when the request comes back (RFC 3261 §16.6 step 8, RFC 5393 §4.2).
+"""
+
+from __future__ import annotations
+
+import random
+
+MAGIC = "z9hG4bK"
+_OURS = MAGIC + "cg"
+_LENGTH = len(_OURS) + 8 + 16
+
+
+class Ids:
+    """Makes identifiers from `rng`; give it `random.SystemRandom()` in production (RFC 3261 §19.3: cryptographic)."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, rng: random.Random) -> None:
+        self._bits = rng.getrandbits
+
+    def branch(self, loop_hash: int) -> str:
+        """A new branch that carries the low 32 bits of `loop_hash`."""
+        return f"{_OURS}{loop_hash & 0xFFFFFFFF:08x}{self._bits(64):016x}"
+
+    def tag(self) -> str:
+        """A new From or To tag; RFC 3261 §19.3 asks for at least 32 random bits."""
+        return f"{self._bits(64):016x}"
+
+    def call_id(self, host: str) -> str:
+        """A new Call-ID, for a request that starts a dialog or stands alone."""
+        return f"{self._bits(96):024x}@{host}"
+
+
+def loop_hash_of(branch: str) -> int | None:
+    """The loop hash inside a branch that a callgate made; None for any other branch."""
+    if len(branch) != _LENGTH or not branch.startswith(_OURS):
+        return None
+    try:
+        return int(branch[len(_OURS) : len(_OURS) + 8], 16)
+    except ValueError:
+        return None
