@@ -34,6 +34,7 @@ class Leg:
         "nc",
         "nonce",
         "released",
+        "unbacked",
     )
 
     def __init__(
@@ -54,3 +55,5 @@ class Leg:
         """The engine's call; opaque to policies."""
         self.answered = False
         self.released = False
+        self.unbacked = False
+        """Admitted without the store's word (it was away and on_store_failure is `admit`): to be asserted when it is back."""
