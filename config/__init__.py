@@ -1,1 +1,1 @@
-"""What an operator writes: the schema of the YAML files, their strict loader, and runnable examples."""
+"""Configuration of callgate: its schema, its strict loader, and the files themselves."""

@@ -1,1 +1,1 @@
-"""Tariffs: which limits a payer has (pure) and the atomic admission of calls in Redis (limiter, lua/)."""
+"""Tariffs: plans, limits, reasons, and the scripts that hold them in Redis. Knows limits, not that calls are SIP."""

@@ -1,0 +1,330 @@
+"""Schema of callgate.yaml. The keys are explained for operators in config/callgate.yaml; here stand types and bounds.
+
+Durations are float seconds, sizes bytes. Paths are absolute once loaded. What the two other files hold is in
+config.tariffs.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from config.model import Model, listed, mapped
+from config.tariffs import Algorithm, Plan, Subscriber
+from config.units import FilePath, Host, Name, Network, Text, YesNo, host_port_of, seconds, whole
+
+Transport = Literal["UDP", "TCP"]
+StorePolicy = Literal["refuse", "admit"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+ReasonName = Literal[
+    "total_duration", "success_calls", "fail_calls", "call_duration", "lines", "sip_accounts", "no_plan", "worker",
+    "group_disabled", "account_disabled", "unknown_caller", "contacts", "not_registered", "no_route",
+    "store_unavailable", "overload", "draining", "hangup",
+]
+"""The values of policies.reasons.Reason (a layer above this one; a test holds the two to each other)."""
+
+_MAY_BE_503 = ("store_unavailable", "overload", "draining")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """host: a name or an address, IPv6 without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a socket of ours listens. Port 0 = any free one (for tests)."""
+
+    transport: Transport
+    host: str
+    port: int
+
+
+def _endpoint_of(raw: object) -> Endpoint:
+    if isinstance(raw, Endpoint):
+        return raw
+    match = re.fullmatch(r"([a-z]+)://(.+)", raw) if isinstance(raw, str) else None
+    if not match:
+        raise ValueError(f"not a listening address: {raw!r}; write it as udp://0.0.0.0:5060")
+    transport, address = match.groups()
+    if transport in ("tls", "ws", "wss"):
+        raise ValueError(f"{transport} is not supported yet: use udp or tcp")
+    if transport not in ("udp", "tcp"):
+        raise ValueError(f"unknown transport {transport!r}: use udp or tcp")
+    host, port = host_port_of(address, 5060)
+    return Endpoint("UDP" if transport == "udp" else "TCP", host, port)
+
+
+def _host_port_of(raw: object) -> HostPort:
+    return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else ""))
+
+
+def _advertise_of(raw: object) -> HostPort:
+    """Port 0 = the port of the listener."""
+    return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else "", 0))
+
+
+class Listen(Model):
+    """One listening socket, written `udp://host:port` or {address: …, advertise: …}."""
+
+    address: Annotated[Endpoint, BeforeValidator(_endpoint_of)]
+    advertise: Annotated[HostPort, BeforeValidator(_advertise_of)] | None = None
+    """What Via, Record-Route and Contact say instead of the address; port 0 = the same port."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_alone(cls, raw: Any) -> Any:
+        return raw if isinstance(raw, dict | list) else {"address": raw}
+
+
+def _store_url(url: str) -> str:
+    if url == "embedded":
+        return url
+    parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss") and parts.hostname:
+        return url
+    if parts.scheme == "unix" and parts.path:
+        return url
+    # The URL is not repeated: it may hold a password.
+    raise ValueError("must be embedded, redis://host:port/db, rediss://host:port/db or unix:///path")
+
+
+class Spool(Model):
+    """Outcomes wait here while the store is away."""
+
+    path: FilePath = Path("../var/spool")
+    size_max: Annotated[int, whole(65536, 1 << 40)] = 64 * 1024 * 1024
+    """Bytes on disk; a full spool is an alarm."""
+
+
+class Store(Model):
+    """Redis, or the private server of `embedded`."""
+
+    url: Annotated[Text, AfterValidator(_store_url)] = Field("embedded", repr=False)
+    data: FilePath = Path("../var/store")
+    """Folder of the embedded server's data."""
+    on_store_failure: StorePolicy = "refuse"
+    deadline: Annotated[float, seconds(0.005, 10)] = 0.2
+    lease: Annotated[float, seconds(2, 600)] = 30.0
+    spool: Spool = Spool()
+
+
+class Metrics(Model):
+    """The HTTP side: /metrics, /healthz, /readyz."""
+
+    listen: Annotated[HostPort, BeforeValidator(_host_port_of)] = HostPort("127.0.0.1", 9105)
+
+
+class Admin(Model):
+    """Where `callgate calls`, `hangup` … reach the running proxy."""
+
+    socket: FilePath = Path("../var/callgate.sock")
+
+
+_TARGET = re.compile(r"sip:(?:[^@<>\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^:;?@<>\s]+)(:[0-9]+)?((?:;[^;?<>\s]+)*)")
+
+
+def _target_of(raw: object) -> str:
+    text = raw.strip() if isinstance(raw, str) else ""
+    if text.startswith("sips:"):
+        raise ValueError("sips is not supported yet: use sip")
+    match = _TARGET.fullmatch(text)
+    if not match:
+        raise ValueError(f"not a SIP address: {raw!r}; write it as sip:192.0.2.1:5060;transport=udp")
+    host_port_of(match[1] + (match[2] or ""), 5060)
+    transport = re.search(r";transport=([^;]*)", match[3].lower())
+    if transport and transport[1] in ("tls", "ws", "wss", "sctp"):
+        raise ValueError(f"transport={transport[1]} is not supported yet: use udp or tcp")
+    if transport and transport[1] not in ("udp", "tcp"):
+        raise ValueError(f"unknown transport {transport[1]!r}: use udp or tcp")
+    return text
+
+
+class Trunk(Model):
+    """A neighbour known by address: a provider or a PBX."""
+
+    targets: Annotated[tuple[Annotated[str, BeforeValidator(_target_of)], ...], listed] = ()
+    """SIP URIs, tried in order."""
+    networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
+    identity: Literal["none", "from", "pai"] = "none"
+    worker: Name | None = None
+
+    @model_validator(mode="after")
+    def _has_a_use(self) -> Self:
+        if not self.targets and not self.networks:
+            raise ValueError("a trunk needs targets (to be called), from (to call), or both")
+        return self
+
+
+class Route(Model):
+    """Calls whose user part matches go to a trunk."""
+
+    match: Text
+    """Regular expression, searched in the user part."""
+    to: Name
+
+
+class Worker(Model):
+    """A server that turns SIP voice into Telegram voice."""
+
+    kind: Literal["official", "public", "private"]
+    free: YesNo = False
+    owner: Name | None = None
+    granted_to: Annotated[tuple[Text, ...], listed] = ()
+    """Subscribers, and groups as `group <owner>`."""
+
+    @model_validator(mode="after")
+    def _owner_fits_kind(self) -> Self:
+        if self.kind == "official" and self.owner is not None:
+            raise ValueError("an official Worker has no owner")
+        if self.kind != "official" and self.owner is None:
+            raise ValueError(f"a {self.kind} Worker needs an owner")
+        if self.kind != "official" and self.free:
+            raise ValueError("only an official Worker can be free")
+        return self
+
+
+class Auth(Model):
+    """How callers and registrations prove who they are."""
+
+    invite: Literal["digest", "registered_source"] = "digest"
+    realm: Text | None = None
+    """None = the account's domain."""
+    algorithms: Annotated[tuple[Algorithm, ...], listed] = ("SHA-256", "MD5")
+    """Challenges, most wanted first (RFC 8760 §2.3)."""
+    nonce_life: Annotated[float, seconds(5, 86400)] = 300.0
+    nonce_secret: Text | None = Field(None, repr=False)
+    """The same on all instances of one service; None = a new one at each start."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if not self.algorithms or len(set(self.algorithms)) != len(self.algorithms):
+            raise ValueError("algorithms must name SHA-256, MD5 or both, each once")
+        return self
+
+
+class Registrar(Model):
+    """How long registrations last."""
+
+    expires_min: Annotated[float, seconds(1, 86400)] = 60.0
+    expires_default: Annotated[float, seconds(1, 604800)] = 3600.0
+    expires_max: Annotated[float, seconds(1, 604800)] = 3600.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.expires_min <= self.expires_default <= self.expires_max:
+            raise ValueError("must be expires_min <= expires_default <= expires_max")
+        return self
+
+
+class Timers(Model):
+    """RFC 3261 §17 and §16.6; seconds."""
+
+    t1: Annotated[float, seconds(0.05, 10)] = 0.5
+    t2: Annotated[float, seconds(0.1, 60)] = 4.0
+    t4: Annotated[float, seconds(0.1, 60)] = 5.0
+    timer_c: Annotated[float, seconds(180.001, 3600)] = 181.0
+    """RFC 3261 §16.6 step 11: larger than 3 minutes."""
+    drain_timeout: Annotated[float, seconds(0, 86400)] = 300.0
+
+
+class Bounds(Model):
+    """A bound on everything; what is beyond it is refused or dropped, and counted. Key `limits`."""
+
+    message_size_max: Annotated[int, whole(1500, 1 << 24)] = 65535
+    headers_max: Annotated[int, whole(16, 4096)] = 128
+    calls_max: Annotated[int, whole(1, 10_000_000)] = 100_000
+    transactions_max: Annotated[int, whole(1, 10_000_000)] = 200_000
+    pending_admissions_max: Annotated[int, whole(1, 1_000_000)] = 5_000
+    connections_max: Annotated[int, whole(1, 1_000_000)] = 10_000
+    connection_idle: Annotated[float, seconds(10, 86400)] = 900.0
+    contacts_max: Annotated[int, whole(1, 100)] = 10
+    loop_lag_max: Annotated[float, seconds(0.01, 10)] = 0.5
+    retry_after: Annotated[float, seconds(1, 3600)] = 10.0
+
+
+class Log(Model):
+    """Structured logs on standard error."""
+
+    level: LogLevel = "info"
+    format: Literal["json", "console"] = "console"
+    mask_numbers: YesNo = False
+
+
+class Cdr(Model):
+    """One JSON line a call."""
+
+    file: FilePath | None = None
+
+
+def _status_of(raw: object) -> int:
+    if isinstance(raw, int):
+        return raw
+    if isinstance(raw, str) and re.fullmatch(r"[456][0-9][0-9]", raw):
+        return int(raw)
+    raise ValueError(f"must be a SIP status from 400 to 699, not {raw!r}")
+
+
+def _no_dead_server(refusals: dict[ReasonName, int]) -> dict[ReasonName, int]:
+    for reason, status in refusals.items():
+        if status == 503 and reason not in _MAY_BE_503:
+            raise ValueError(f"{reason} must not answer 503: upstreams take that for a dead server")
+        if status in (401, 407, 408, 487):
+            raise ValueError(f"{reason} must not answer {status}: SIP gives it another meaning")
+    return refusals
+
+
+def _one_process(count: int) -> int:
+    if count != 1:
+        raise ValueError(f"{count} processes are not supported yet: use 1")
+    return count
+
+
+class Config(Model):
+    """callgate.yaml."""
+
+    domains: Annotated[tuple[Host, ...], listed, Field(min_length=1)]
+    listen: Annotated[tuple[Listen, ...], listed, Field(min_length=1)]
+    advertise: Annotated[HostPort, BeforeValidator(_advertise_of)] | None = None
+    """For listeners that have none of their own."""
+    processes: Annotated[int, AfterValidator(_one_process), whole(1, 1024)] = 1
+    store: Store = Store()
+    metrics: Metrics = Metrics()
+    admin: Admin = Admin()
+    plans: FilePath = Path("plans.yaml")
+    subscribers: FilePath = Path("subscribers.yaml")
+    trunks: Annotated[dict[Name, Trunk], mapped] = Field(default_factory=dict)
+    routes: Annotated[tuple[Route, ...], listed] = ()
+    workers: Annotated[dict[Name, Worker], mapped] = Field(default_factory=dict)
+    auth: Auth = Auth()
+    registrar: Registrar = Registrar()
+    timers: Timers = Timers()
+    refusals: Annotated[
+        dict[ReasonName, Annotated[int, BeforeValidator(_status_of)]], mapped, AfterValidator(_no_dead_server)
+    ] = Field(default_factory=dict)
+    limits: Bounds = Bounds()
+    log: Log = Log()
+    cdr: Cdr = Cdr()
+
+
+@dataclass(frozen=True, slots=True)
+class Tariffs:
+    """The content of the two other files."""
+
+    plans: Mapping[str, Plan]
+    subscribers: Mapping[str, Subscriber]
+
+
+REASON_NAMES: tuple[str, ...] = get_args(ReasonName)
