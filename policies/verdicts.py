@@ -71,7 +71,7 @@ class RegisterOutOfOrder:
     """RFC 3261 §10.3 step 7: same Call-ID and a CSeq that is not higher. No binding was changed."""
 
 
-Verdict = Admitted | Refused | Replayed | Unavailable
+AdmitVerdict = Admitted | Refused | Replayed | Unavailable
 """Of an admission."""
 
 RegisterVerdict = Registered | RegisterRefused | RegisterOutOfOrder | Replayed | Unavailable
