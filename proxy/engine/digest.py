@@ -15,6 +15,7 @@ import enum
 import hashlib
 import hmac
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,36 @@ if TYPE_CHECKING:
     from policies.catalog import Account
 
 CREDENTIALS_MAX = 4
-"""Credentials of our realm looked at in one request, for each is a guess at a password. RFC 8760 has one an algorithm."""
+"""Credentials of our realm looked at in one request: each is a guess at a password, and one an algorithm is enough."""
 HA1_MAX = 16_384
 """H(A1) values remembered, some 0.4 kB each; when that many are, all are forgotten and computed anew (1 µs each)."""
 CLOCK_SKEW_MAX = 60.0
 """Seconds by which the clock of the instance that issued a nonce may be ahead of ours."""
 
-_NONCE_LENGTH = 8 + 16 + 32  # hex digits of: issue time in Unix seconds, random, signature
+_NONCE_LENGTH = 8 + 16 + 32
+"""Hexadecimal digits: issue time in Unix seconds, random, signature."""
+_SIGNED = 8 + 16
+_NC = re.compile(r"[0-9A-Fa-f]{8}")  # RFC 7616 §3.4: 8LHEX; upper case does no harm
+
+Hash = Callable[[bytes], str]
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sha512_256(data: bytes) -> str:
+    return hashlib.new("sha512_256", data).hexdigest()
+
+
+ALGORITHMS: dict[str, Hash] = {"SHA-256": _sha256, "MD5": _md5}
+"""By their names in RFC 7616 §6.1."""
+if "sha512_256" in hashlib.algorithms_available:  # OpenSSL's, not Python's own
+    ALGORITHMS["SHA-512-256"] = _sha512_256
 
 
 class Flaw(enum.Enum):
@@ -80,18 +104,37 @@ Lookup = Callable[[str], "Account | None"]
 """From `user@domain` (domain in lower case) to the account, None when there is none or it has no secret."""
 
 
+_STALE = Stale()
+_MISSING = Missing()
+_WRONG = {flaw: Wrong(flaw) for flaw in Flaw}
+
+
 class Digest:
     """The server's side: issues challenges and checks what comes back."""
 
-    __slots__ = ("_decoys", "_ha1", "_hashes", "_key", "_life")
+    __slots__ = ("_decoys", "_ha1", "_hashes", "_key", "_life", "_names")
 
-    def __init__(self, secret: bytes, nonce_life_s: float = 300.0, algorithms: Sequence[str] = ("SHA-256", "MD5")) -> None:
+    def __init__(
+        self, secret: bytes, nonce_life_s: float = 300.0, algorithms: Sequence[str] = ("SHA-256", "MD5")
+    ) -> None:
         """`secret` is shared by all instances. `algorithms`, most wanted first: keys of ALGORITHMS."""
-        raise NotImplementedError
+        self._key = secret
+        self._life = nonce_life_s
+        self._names = tuple(algorithms)
+        self._hashes = {name.upper(): (name, ALGORITHMS[name]) for name in algorithms}
+        self._ha1: dict[tuple[str, str, str, str], str] = {}
+        # What an unknown user's answer is compared with. Nobody can know its pre-image.
+        self._decoys = {name: ALGORITHMS[name](b"decoy:" + secret) for name in algorithms}
 
     def challenge(self, realm: str, stale: bool, wall_now: float, rng: random.Random) -> list[str]:
-        """Values for one WWW-Authenticate (or Proxy-Authenticate) line each, in this order."""
-        raise NotImplementedError
+        """Values of WWW-Authenticate (or Proxy-Authenticate), one a line, in this order. `wall_now`: Unix seconds."""
+        realm = _wire(realm)
+        signed = f"{int(wall_now) & 0xFFFFFFFF:08x}{rng.getrandbits(64):016x}"
+        # RFC 7616 §3.3: realm, nonce and qop are quoted, algorithm and stale are not.
+        head = f'Digest realm={quote(realm)}, nonce="{signed}{self._signature(signed, realm)}", algorithm='
+        tail = ', qop="auth", stale=true' if stale else ', qop="auth"'
+        # RFC 8760 §2.3: one header field an algorithm, the most preferred at the top. One nonce serves them all.
+        return [head + name + tail for name in self._names]
 
     def verify(
         self,
@@ -103,18 +146,178 @@ class Digest:
         lookup: Lookup,
         wall_now: float,
     ) -> Proof:
-        """Check the `values` of Authorization (or Proxy-Authorization), one a line.
+        """Check the `values` of Authorization (or Proxy-Authorization), one a line. The first that holds counts.
 
         `domain` completes a username that is a bare user part. `wall_now`: Unix seconds.
         """
-        raise NotImplementedError
+        realm = _wire(realm)
+        worst: Proof = _MISSING
+        guesses = 0
+        for value in values:
+            params = _digest_params(value)
+            # RFC 3261 §22.3: credentials of other realms are for others; RFC 4475 §3.3.7: so are unknown schemes.
+            if params is None or params.get("realm") != realm:
+                continue
+            guesses += 1
+            if guesses > CREDENTIALS_MAX:
+                break
+            proof = self._check(params, method, request_uri, realm, domain, lookup, wall_now)
+            if isinstance(proof, Verified):
+                return proof
+            if not isinstance(worst, Stale):
+                worst = proof
+        return worst
+
+    def _check(
+        self,
+        params: dict[str, str],
+        method: str,
+        request_uri: str,
+        realm: str,
+        domain: str,
+        lookup: Lookup,
+        wall_now: float,
+    ) -> Proof:
+        username = params.get("username")
+        nonce = params.get("nonce")
+        uri = params.get("uri")
+        response = params.get("response")
+        cnonce = params.get("cnonce")
+        nc = params.get("nc", "")
+        qop = params.get("qop", "")
+        # We differ: RFC 3261 §22.4 item 8 would take credentials without qop (RFC 2069). Without a nonce count a replay
+        # cannot be told, and RFC 8760 §2.6 item 8 obliges the client to send qop, since we always do.
+        if not username or not nonce or not uri or not response or not cnonce or qop.lower() != "auth":
+            return _WRONG[Flaw.MALFORMED]
+        if not _NC.fullmatch(nc) or nc == "00000000":
+            return _WRONG[Flaw.MALFORMED]
+        algorithm = self._hashes.get(params.get("algorithm", "MD5").upper())
+        if algorithm is None:
+            return _WRONG[Flaw.ALGORITHM]
+        name, hashed = algorithm
+        account = lookup(_aor_of(username, domain))
+        ha1 = self._ha1_of(account, username, realm, name, hashed)
+        # RFC 7616 §3.4.1 and §3.4.3. What was hashed is the `uri` as written, wherever the request went since.
+        ha2 = hashed(f"{method}:{uri}".encode("latin-1"))
+        expected = hashed(f"{ha1}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}".encode("latin-1"))
+        right = hmac.compare_digest(expected.encode(), response.lower().encode("latin-1"))
+        if account is None or not right:
+            return _WRONG[Flaw.PASSWORD]
+        if uri != request_uri and not _same_resource(uri, request_uri):
+            return _WRONG[Flaw.URI]
+        # RFC 7616 §3.3: stale=true tells the client to try again without asking its user. It is earned by the password
+        # alone, so a nonce of a former secret is no dead end and a wrong password is not asked for twice.
+        if not self._fresh(nonce, realm, wall_now):
+            return _STALE
+        return Verified(account, nonce, int(nc, 16))
+
+    def _ha1_of(self, account: Account | None, username: str, realm: str, name: str, hashed: Hash) -> str:
+        """H(A1) (RFC 7616 §3.4.2); the decoy for nobody, found with the same work as a known account's."""
+        if account is None:
+            key = (username, realm, "", name)
+            return self._ha1.get(key) or self._decoys[name]
+        if account.ha1 is not None:
+            return account.ha1.get(name) or self._decoys[name]
+        # The password is part of the key: after a change of it the old value is simply never asked for again.
+        password = account.password or ""
+        key = (username, realm, password, name)
+        known = self._ha1.get(key)
+        if known is None:
+            if len(self._ha1) >= HA1_MAX:
+                self._ha1.clear()
+            known = self._ha1[key] = _ha1(username, realm, password, hashed)
+        return known
+
+    def _fresh(self, nonce: str, realm: str, wall_now: float) -> bool:
+        """Whether one of our instances issued the nonce, not too long ago."""
+        if len(nonce) != _NONCE_LENGTH:
+            return False
+        signed = nonce[:_SIGNED]
+        signature = self._signature(signed, realm).encode()
+        if not hmac.compare_digest(signature, nonce[_SIGNED:].encode("latin-1")):
+            return False
+        return -CLOCK_SKEW_MAX <= wall_now - int(signed[:8], 16) <= self._life
+
+    def _signature(self, signed: str, realm: str) -> str:
+        whole = hmac.digest(self._key, f"{signed}:{realm}".encode("latin-1"), "sha256").hex()
+        return whole[: _NONCE_LENGTH - _SIGNED]
 
 
 def answer(
-    challenge: str, username: str, password: str, method: str, uri: str, cnonce: str, nc: int = 1, body: bytes = b""
+    challenge: str,
+    username: str,
+    password: str,
+    method: str,
+    uri: str,
+    cnonce: str,
+    nc: int = 1,
+    body: bytes = b"",
 ) -> str | None:
     """The client's side: the value of Authorization (Proxy-Authorization) for one challenge value.
 
     None when it cannot be answered (another scheme, algorithm or qop): then try the next one (RFC 8760 §2.4).
     """
-    raise NotImplementedError
+    params = _digest_params(challenge)
+    if params is None or "realm" not in params or "nonce" not in params:
+        return None
+    name, dash, session = params.get("algorithm", "MD5").upper().partition("-SESS")
+    hashed = ALGORITHMS.get(name)
+    offered = [token.strip().lower() for token in params.get("qop", "").split(",") if token.strip()]
+    qop = next((token for token in ("auth", "auth-int") if token in offered), "")
+    if hashed is None or session or (offered and not qop):
+        return None
+    realm, nonce = params["realm"], params["nonce"]
+    username, count = _wire(username), f"{nc:08x}"
+    ha1 = _ha1(username, realm, password, hashed)
+    if dash:
+        ha1 = hashed(f"{ha1}:{nonce}:{cnonce}".encode("latin-1"))
+    a2 = f"{method}:{uri}:{hashed(body)}" if qop == "auth-int" else f"{method}:{uri}"
+    # RFC 7616 §3.4.1; without qop in the challenge RFC 2069's form (RFC 3261 §22.4 item 8).
+    middle = f"{nonce}:{count}:{cnonce}:{qop}" if qop else nonce
+    response = hashed(f"{ha1}:{middle}:{hashed(a2.encode('latin-1'))}".encode("latin-1"))
+    said = [
+        f"Digest username={quote(username)}, realm={quote(realm)}, nonce={quote(nonce)}, uri={quote(uri)}"
+    ]
+    said.append(f'response="{response}"')
+    if "algorithm" in params:
+        said.append(f"algorithm={params['algorithm']}")
+    if qop or dash:
+        said.append(f"cnonce={quote(cnonce)}")
+    if qop:
+        said.append(f"qop={qop}, nc={count}")
+    if "opaque" in params:
+        said.append(f"opaque={quote(params['opaque'])}")
+    return ", ".join(said)
+
+
+def _digest_params(value: str) -> dict[str, str] | None:
+    """The parameters of a Digest challenge or of Digest credentials; None for anything else."""
+    auth = parse_auth(value)
+    return auth.params if auth is not None and auth.scheme == "digest" else None
+
+
+def _ha1(username: str, realm: str, password: str, hashed: Hash) -> str:
+    return hashed(f"{username}:{realm}:".encode("latin-1") + password.encode())
+
+
+def _wire(text: str) -> str:
+    """Real text in latin-1 dress: its UTF-8 octets, one character each (RFC 7616 §4, charset=UTF-8)."""
+    return text if text.isascii() else text.encode().decode("latin-1")
+
+
+def _aor_of(username: str, domain: str) -> str:
+    """Clients write `alice` or `alice@example.com`. RFC 3261 §19.1.4: the user's case counts, the domain's does not."""
+    user, at, host = username.rpartition("@")
+    return f"{user}@{host.lower()}" if at else f"{username}@{domain}"
+
+
+def _same_resource(written: str, request_uri: str) -> bool:
+    """Whether `uri` still names what the request is for, though the texts differ.
+
+    RFC 8760 §2.6 item 6 (RFC 3261 §22.4 item 6): both must be for somebody we serve, they need not be equivalent.
+    On its way a proxy may have rewritten host and port (outbound proxy, alias, address for name) and parameters
+    (transport, lr), which clients themselves often leave out. The user part says who is called or registered, so that
+    one must be the same; the realm in the digest already ties it to us.
+    """
+    left, right = parse_uri(written), parse_uri(request_uri)
+    return left is not None and right is not None and unescape(left.user or "") == unescape(right.user or "")
