@@ -1,0 +1,240 @@
+"""Every metric of callgate: its name, its help, its labels, and where its number comes from. The one owner file.
+
+The layers bump plain integers in objects of their own; this collector turns them into Prometheus families at scrape.
+So a count costs an addition, and a scrape costs what it shows (some 250 series, about 3 ms). Labels come from enums
+and closed tuples: never a subscriber, a number or a Call-ID.
+
+Not here: sums over several processes. Each process serves its own numbers; Prometheus adds.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from policies.counters import BreakerState, Histogram, StoreCounters
+from policies.reasons import TABLE, Reason
+from proxy.engine.counters import EngineCounters
+from proxy.ops.counters import MODES, CallCounters, LoopCounters, Traffic
+from proxy.sip.transaction import Counters as StackCounters
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# The order of StackCounters' lists.
+MACHINES = ("client_invite", "client_other", "server_invite", "server_other")
+
+# What may be odd about a message or a call without being a refusal: slots of the engine's counters, and of the
+# stack's the responses of no transaction.
+ANOMALIES = (
+    "crossed",
+    "late_answers",
+    "parse_silent",
+    "stray_requests",
+    "stray_responses",
+    "teardowns_failed",
+)
+
+_INFINITY = float("inf")
+
+
+class Metrics(Collector):
+    """The counters of one process and what Prometheus sees of them.
+
+    The driver bumps `received`, `sent`, `calls` and `loop`, the store link `store`; the engine and its stack bring
+    their own. `active` is asked at scrape for the calls admitted and not over yet, by mode: a count of what is there,
+    never a sum of +1 and -1.
+    """
+
+    def __init__(
+        self,
+        engine: EngineCounters,
+        stack: StackCounters,
+        store: StoreCounters,
+        active: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self.engine = engine
+        self.stack = stack
+        self.store = store
+        self.active = active
+        self.received = Traffic()
+        self.sent = Traffic()
+        self.calls = CallCounters()
+        self.loop = LoopCounters()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(namespace="callgate", registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus text format 0.0.4."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._calls()
+        yield from self._admissions()
+        yield from self._messages()
+        yield from self._transactions()
+        yield from self._store()
+        yield from self._loop()
+
+    def _calls(self) -> Iterator[Metric]:
+        calls = self.calls
+        running = self.active()
+        active = GaugeMetricFamily(
+            "callgate_calls_active", "Calls admitted and not over yet", labels=["mode"]
+        )
+        for mode in MODES:
+            active.add_metric([_mode(mode)], running.get(mode, 0))
+        outcomes = CounterMetricFamily(
+            "callgate_call_outcomes", "Calls that are over, by how they ended", labels=["outcome", "mode"]
+        )
+        for (outcome, mode), count in calls.outcomes.items():
+            outcomes.add_metric([outcome, _mode(mode)], count)
+        cuts = CounterMetricFamily("callgate_cuts", "Running calls ended by callgate", labels=["reason"])
+        for reason, count in calls.cuts.items():
+            cuts.add_metric([_label(reason)], count)
+        registrations = CounterMetricFamily(
+            "callgate_registrations",
+            "REGISTER requests with the right credentials, by result",
+            labels=["result"],
+        )
+        for result, count in calls.registrations.items():
+            registrations.add_metric([result.value], count)
+        yield from (active, outcomes, cuts, registrations)
+        yield _counter("callgate_challenges", "401 and 407 answers", self.engine.challenges)
+        yield _histogram("callgate_setup_delay_seconds", "From INVITE in to INVITE out", calls.setup_delay)
+
+    def _admissions(self) -> Iterator[Metric]:
+        calls = self.calls
+        family = CounterMetricFamily(
+            "callgate_admissions",
+            "New calls decided on; reason says which limit refused, or why an admitted call was not checked",
+            labels=["decision", "reason", "mode"],
+        )
+        unchecked = _label(Reason.STORE_UNAVAILABLE.value)
+        for mode in MODES:
+            family.add_metric(["admitted", "none", _mode(mode)], calls.admitted[mode])
+            family.add_metric(["admitted", unchecked, _mode(mode)], calls.admitted_unchecked[mode])
+        for (reason, mode), count in calls.refused.items():
+            family.add_metric(["refused", _label(reason), _mode(mode)], count)
+        yield family
+
+    def _messages(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "callgate_requests", "SIP requests on the wire", labels=["direction", "method"]
+        )
+        responses = CounterMetricFamily(
+            "callgate_responses", "SIP responses on the wire", labels=["direction", "class"]
+        )
+        for direction, traffic in (("in", self.received), ("out", self.sent)):
+            for method, count in traffic.requests().items():
+                requests.add_metric([direction, method], count)
+            for status_class, count in traffic.responses().items():
+                responses.add_metric([direction, status_class], count)
+        errors = CounterMetricFamily(
+            "callgate_parse_errors", "Input that is not a SIP message, by what is wrong", labels=["kind"]
+        )
+        for kind, count in self.engine.parse_errors.items():
+            errors.add_metric([kind.value], count)
+        odd = CounterMetricFamily(
+            "callgate_anomalies", "What is odd about messages and calls but no refusal", labels=["kind"]
+        )
+        for name in ANOMALIES:
+            odd.add_metric([name], getattr(self.engine, name))
+        odd.add_metric([UNMATCHED], self.stack.strays)
+        yield from (requests, responses, errors, odd)
+
+    def _transactions(self) -> Iterator[Metric]:
+        stack = self.stack
+        started = CounterMetricFamily("callgate_transactions", "Transactions begun", labels=["machine"])
+        alive = GaugeMetricFamily("callgate_transactions_active", "Transactions alive", labels=["machine"])
+        for label, begun, ended in zip(MACHINES, stack.started, stack.ended, strict=True):
+            started.add_metric([label], begun)
+            alive.add_metric([label], begun - ended)
+        again = CounterMetricFamily(
+            "callgate_retransmissions", "SIP messages received or sent once more", labels=["direction"]
+        )
+        again.add_metric(["in"], stack.retransmissions_received)
+        again.add_metric(["out"], stack.retransmissions_sent)
+        yield from (started, alive, again)
+        yield _counter(
+            "callgate_transactions_refused", "New requests beyond the bound on transactions", stack.overloads
+        )
+
+    def _store(self) -> Iterator[Metric]:
+        store = self.store
+        yield _histogram(
+            "callgate_redis_round_trip_seconds", "From queueing a command to its reply", store.round_trip
+        )
+        errors = CounterMetricFamily(
+            "callgate_redis_errors", "Commands that brought no answer", labels=["kind"]
+        )
+        for kind, count in store.errors.items():
+            errors.add_metric([kind.value], count)
+        breaker = GaugeMetricFamily(
+            "callgate_redis_breaker_state", "1 for the state the breaker is in", labels=["state"]
+        )
+        for state in BreakerState:
+            breaker.add_metric([state.value], float(state is store.breaker))
+        leases = CounterMetricFamily("callgate_leases", "What became of leases", labels=["event"])
+        leases.add_metric(["renewed"], store.leases_renewed)
+        leases.add_metric(["lapsed"], store.leases_lapsed)
+        leases.add_metric(["taken_over"], store.leases_taken_over)
+        yield from (errors, breaker, leases)
+        yield _gauge("callgate_spool_records", "Outcomes waiting on disk for Redis", store.spool_length)
+        yield _gauge("callgate_spool_records_max", "Outcomes the spool may hold", store.spool_max)
+        yield _counter(
+            "callgate_spool_dropped", "Outcomes lost because the spool was full", store.spool_dropped
+        )
+
+    def _loop(self) -> Iterator[Metric]:
+        loop = self.loop
+        yield _histogram("callgate_loop_lag_seconds", "How late the event loop was for its timer", loop.lag)
+        yield _gauge(
+            "callgate_overloaded", "1 while new calls are answered 503 to shed load", loop.overloaded
+        )
+        yield _gauge("callgate_ready", "1 while callgate takes calls", loop.ready)
+        yield _gauge("callgate_draining", "1 while only running calls go on", loop.draining)
+        yield _counter("callgate_messages_dropped", "Messages a full queue had no room for", loop.dropped)
+        build = GaugeMetricFamily(
+            "callgate_build_info", "What runs here; always 1", labels=["version", "python"]
+        )
+        build.add_metric([version("callgate"), platform.python_version()], 1)
+        yield build
+
+
+def _mode(mode: str) -> str:
+    """To Prometheus an empty label is no label; a call that nobody of ours pays for says so."""
+    return mode or "none"
+
+
+def _label(reason: str) -> str:
+    return TABLE[Reason(reason)].label
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=float(value))
+
+
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, help_text, value=value)
+
+
+def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
+    """To Prometheus each bucket holds the ones below it too."""
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    for bound, count in zip((*histogram.bounds, _INFINITY), histogram.counts, strict=True):
+        below += count
+        buckets.append(("+Inf" if bound == _INFINITY else repr(bound), below))
+    return HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=histogram.total)
