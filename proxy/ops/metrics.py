@@ -43,6 +43,7 @@ ANOMALIES = (
     "stray_responses",
     "teardowns_failed",
 )
+UNMATCHED = "unmatched_responses"
 
 _INFINITY = float("inf")
 
