@@ -1,33 +1,135 @@
-"""Every deadline of the process, as data: one loop timer serves them all."""
+"""Every deadline of the process, as data: one loop timer serves them all.
+
+Nearly all timers of SIP have one of a few constant delays, so what is added to such a delay later is also due later: a
+FIFO lane per delay keeps them sorted for nothing. The heap holds the head of each lane in use, and the odd deadlines.
+
+Entries are never removed by hand (a `TimerHandle.cancel` forgotten is a leak, one too many is a race): the handler
+compares the token with what its owner has become. A stale entry costs one such comparison, and while it waits 24
+bytes and the reference to its owner; so an owner drops its heavy fields when it ends, not when its timers have run.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
-Handler = Callable[[Any, int, float], None]
-"""Called as `handler(owner, token, now)`; whether the entry is stale is its own matter."""
+Handler = Callable[[Any, int, float], object]
+"""Called as `handler(owner, token, now)`; what it returns is ignored."""
+
+# Delays that get a lane; the transaction layer needs about twenty. Beyond it a delay that is not constant after all
+# goes to the heap, where it costs O(log n) but leaves nothing behind.
+LANES_MAX = 64
+
+_NEVER = float("inf")
+
+
+class Lane:
+    """The entries of one delay and handler. Whoever has it adds to it without a look-up."""
+
+    __slots__ = ("_owners", "_queued", "_starts", "_timers", "_tokens", "delay", "handler")
+
+    def __init__(self, timers: Timers, delay: float, handler: Handler) -> None:
+        self.delay = delay
+        self.handler = handler
+        self._timers = timers
+        # Three deques of things that exist anyway, not one of tuples: nothing for the garbage collector to walk.
+        self._starts: deque[float] = deque()
+        self._owners: deque[object] = deque()
+        self._tokens: deque[int] = deque()
+        self._queued = False
+
+    def add(self, owner: object, token: int, now: float) -> None:
+        """Due at `now` + `delay`. A `now` before the last one makes this entry late, never early."""
+        self._starts.append(now)
+        self._owners.append(owner)
+        self._tokens.append(token)
+        if not self._queued:
+            self._queued = True
+            self._timers.queue(self, now + self.delay)
+
+    def run(self, limit: float, now: float) -> None:
+        """Handles what is due by `limit`, then queues the lane again if anything is left. For `Timers.expire` only."""
+        starts, owners, tokens, handler = self._starts, self._owners, self._tokens, self.handler
+        # Compared as `start + delay <= limit`, exactly as the deadline was computed: no other rounding.
+        delay = self.delay
+        try:
+            while starts and starts[0] + delay <= limit:
+                starts.popleft()
+                handler(owners.popleft(), tokens.popleft(), now)
+        finally:
+            if starts:
+                self._timers.queue(self, starts[0] + delay)
+            else:
+                self._queued = False
+
+    def __len__(self) -> int:
+        return len(self._starts)
 
 
 class Timers:
-    """Deadlines in monotonic seconds. Entries are never removed by hand: a stale one costs one call of its handler."""
+    """Deadlines in monotonic seconds."""
+
+    __slots__ = ("_heap", "_lanes", "_sequence", "earliest")
 
     def __init__(self) -> None:
-        self.earliest = float("inf")
+        # (deadline, tie breaker, lane) or (deadline, tie breaker, None, handler, owner, token)
+        self._heap: list[tuple[float, int, Lane | None, Handler | None, object, int]] = []
+        self._lanes: dict[tuple[float, Handler], Lane] = {}
+        self._sequence = 0
+        self.earliest = _NEVER
         """Nothing is due before this. The driver re-arms when it is below what is armed; exact after `expire`."""
 
+    def lane(self, delay: float, handler: Handler) -> Lane:
+        """The lane of this delay and handler, to keep for as long as the timers live. For constant delays only."""
+        lane = self._lanes.get((delay, handler))
+        if lane is None:
+            lane = self._lanes[(delay, handler)] = Lane(self, delay, handler)
+        return lane
+
     def after(self, delay: float, handler: Handler, owner: object, token: int, now: float) -> None:
-        """Due `delay` seconds from `now`. For the few constant delays: O(1), one FIFO lane for each (delay, handler)."""
-        raise NotImplementedError
+        """Due `delay` seconds from `now`. O(1) for the few constant delays: each has a lane."""
+        lane = self._lanes.get((delay, handler))
+        if lane is None:
+            if len(self._lanes) >= LANES_MAX:
+                self.at(now + delay, handler, owner, token)
+                return
+            lane = self.lane(delay, handler)
+        lane.add(owner, token, now)
 
     def at(self, deadline: float, handler: Handler, owner: object, token: int) -> None:
-        """Due at an arbitrary moment: O(log n)."""
-        raise NotImplementedError
+        """Due at an arbitrary moment, at the next `expire` when that is past. O(log n)."""
+        self._sequence += 1
+        heappush(self._heap, (deadline, self._sequence, None, handler, owner, token))
+        if deadline < self.earliest:
+            self.earliest = deadline
+
+    def queue(self, lane: Lane, deadline: float) -> None:
+        """The head of `lane` is due at `deadline`. For `Lane` only."""
+        self._sequence += 1
+        heappush(self._heap, (deadline, self._sequence, lane, None, None, 0))
+        if deadline < self.earliest:
+            self.earliest = deadline
 
     def expire(self, now: float) -> None:
-        """Calls the handler of each entry that is due, in the order of deadlines."""
-        raise NotImplementedError
+        """Calls the handler of each entry that is due, in the order of deadlines. Handlers may add entries."""
+        heap = self._heap
+        try:
+            while heap and heap[0][0] <= now:
+                _, _, lane, handler, owner, token = heappop(heap)
+                if lane is not None:
+                    # As far as no other deadline comes first, a lane runs without touching the heap.
+                    lane.run(heap[0][0] if heap and heap[0][0] < now else now, now)
+                elif handler is not None:
+                    handler(owner, token, now)
+        finally:
+            self.earliest = heap[0][0] if heap else _NEVER
 
     def next_deadline(self) -> float | None:
         """The earliest deadline, None when there is none."""
-        raise NotImplementedError
+        return self._heap[0][0] if self._heap else None
+
+    def __len__(self) -> int:
+        """Entries waiting, stale ones included. Walks the heap: for figures and tests."""
+        return sum(1 if entry[2] is None else len(entry[2]) for entry in self._heap)

@@ -34,7 +34,7 @@ class ServerTransaction:
         self.flow = flow
         """Where the request came from; every response goes back over it (RFC 3581 §4)."""
         self.request: Request | None = request
-        """None once a final response was sent, or the request abandoned: whoever still needs it keeps its own reference."""
+        """None once a final response was sent or the request abandoned: who still needs it keeps a reference."""
         self.data: bytes | None = None
         """The response that a retransmitted request is answered with; None when it is answered with silence."""
         self.user: Any = None
@@ -86,13 +86,13 @@ class TransactionUser(Protocol):
     """
 
     def on_request(self, txn: ServerTransaction, now: float) -> None:
-        """A new request that is neither ACK nor CANCEL, with its transaction. An INVITE wants `respond(100)` at once."""
+        """A new request, neither ACK nor CANCEL, with its transaction. An INVITE wants `respond(100)` at once."""
 
     def on_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK for a 2xx: no transaction of its own, goes end to end, is never answered (RFC 3261 §17, §16.11)."""
 
     def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:
-        """A CANCEL with its own transaction, unanswered (the answer is 200, or 481 when `invite` is None, RFC 3261 §9.2).
+        """A CANCEL with its own transaction, to be answered: 200, or 481 when `invite` is None (RFC 3261 §9.2).
 
         `invite` may have had its final response already (`pending` is False): then the CANCEL changes nothing else.
         """
@@ -116,7 +116,10 @@ class TransactionUser(Protocol):
         """An INVITE transaction is gone; `user` is still set for the length of this call."""
 
     def on_overload(self, request: Request, flow: Flow, now: float) -> None:
-        """A new request beyond `TimerConfig.transactions_max`, an ACK never: there is no transaction, answer stateless."""
+        """A new request, never an ACK, beyond `TimerConfig.transactions_max`: any answer is a stateless one.
+
+        The ACK for such an answer arrives by `on_ack`, for no transaction knows it.
+        """
 
 
 class Sink(Protocol):
