@@ -1,6 +1,8 @@
 """What all sections of the configuration have in common: strict, closed, frozen."""
+
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -14,14 +16,31 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_by_name=True, validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
         hide_input_in_errors=True,
+        validate_default=True,
     )
 
     @model_validator(mode="before")
     @classmethod
     def _empty_is_default(cls, raw: Any) -> Any:
-        return {} if raw == "" else raw
+        if raw == "":
+            raw = {}
+        if isinstance(raw, dict) and cls._sections():
+            # Given as {} instead of left to its default, so that its paths learn their folder too.
+            return {**{name: {} for name in cls._sections()}, **raw}
+        return raw
+
+    @classmethod
+    @cache
+    def _sections(cls) -> tuple[str, ...]:
+        """Fields that are sections themselves and may be absent."""
+        fields = cls.model_fields.items()
+        return tuple(name for name, field in fields if isinstance(field.default, Model))
 
 
 def _as_tuple(raw: Any) -> Any:

@@ -3,19 +3,20 @@
 Durations are float seconds, sizes bytes. Paths are absolute once loaded. What the two other files hold is in
 config.tariffs.
 """
+
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.model import Model, listed, mapped
-from config.tariffs import Algorithm, Plan, Subscriber
+from config.patterns import compile_route
+from config.tariffs import Algorithm
 from config.units import FilePath, Host, Name, Network, Text, YesNo, host_port_of, seconds, whole
 
 Transport = Literal["UDP", "TCP"]
@@ -23,13 +24,26 @@ StorePolicy = Literal["refuse", "admit"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 ReasonName = Literal[
-    "total_duration", "success_calls", "fail_calls", "call_duration", "lines", "sip_accounts", "no_plan", "worker",
-    "group_disabled", "account_disabled", "unknown_caller", "contacts", "not_registered", "no_route",
-    "store_unavailable", "overload", "draining", "hangup",
+    "total_duration",
+    "success_calls",
+    "fail_calls",
+    "call_duration",
+    "lines",
+    "sip_accounts",
+    "no_plan",
+    "worker",
+    "group_disabled",
+    "account_disabled",
+    "unknown_caller",
+    "contacts",
+    "not_registered",
+    "no_route",
+    "store_unavailable",
+    "overload",
+    "draining",
+    "hangup",
 ]
 """The values of policies.reasons.Reason (a layer above this one; a test holds the two to each other)."""
-
-_MAY_BE_503 = ("store_unavailable", "overload", "draining")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,9 @@ def _host_port_of(raw: object) -> HostPort:
 
 def _advertise_of(raw: object) -> HostPort:
     """Port 0 = the port of the listener."""
-    return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else "", 0))
+    return (
+        raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else "", 0))
+    )
 
 
 class Listen(Model):
@@ -104,7 +120,7 @@ def _store_url(url: str) -> str:
 class Spool(Model):
     """Outcomes wait here while the store is away."""
 
-    path: FilePath = Path("../var/spool")
+    path: FilePath = Path("var/spool")
     size_max: Annotated[int, whole(65536, 1 << 40)] = 64 * 1024 * 1024
     """Bytes on disk; a full spool is an alarm."""
 
@@ -113,7 +129,7 @@ class Store(Model):
     """Redis, or the private server of `embedded`."""
 
     url: Annotated[Text, AfterValidator(_store_url)] = Field("embedded", repr=False)
-    data: FilePath = Path("../var/store")
+    data: FilePath = Path("var/store")
     """Folder of the embedded server's data."""
     on_store_failure: StorePolicy = "refuse"
     deadline: Annotated[float, seconds(0.005, 10)] = 0.2
@@ -130,7 +146,7 @@ class Metrics(Model):
 class Admin(Model):
     """Where `callgate calls`, `hangup` … reach the running proxy."""
 
-    socket: FilePath = Path("../var/callgate.sock")
+    socket: FilePath = Path("var/callgate.sock")
 
 
 _TARGET = re.compile(r"sip:(?:[^@<>\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^:;?@<>\s]+)(:[0-9]+)?((?:;[^;?<>\s]+)*)")
@@ -168,11 +184,16 @@ class Trunk(Model):
         return self
 
 
+def _route_pattern(text: str) -> str:
+    compile_route(text)
+    return text
+
+
 class Route(Model):
     """Calls whose user part matches go to a trunk."""
 
-    match: Text
-    """Regular expression, searched in the user part."""
+    match: Annotated[Text, AfterValidator(_route_pattern)]
+    """Regular expression, searched in the user part (config.patterns)."""
     to: Name
 
 
@@ -277,13 +298,7 @@ def _status_of(raw: object) -> int:
     raise ValueError(f"must be a SIP status from 400 to 699, not {raw!r}")
 
 
-def _no_dead_server(refusals: dict[ReasonName, int]) -> dict[ReasonName, int]:
-    for reason, status in refusals.items():
-        if status == 503 and reason not in _MAY_BE_503:
-            raise ValueError(f"{reason} must not answer 503: upstreams take that for a dead server")
-        if status in (401, 407, 408, 487):
-            raise ValueError(f"{reason} must not answer {status}: SIP gives it another meaning")
-    return refusals
+Status = Annotated[int, BeforeValidator(_status_of)]
 
 
 def _one_process(count: int) -> int:
@@ -311,20 +326,7 @@ class Config(Model):
     auth: Auth = Auth()
     registrar: Registrar = Registrar()
     timers: Timers = Timers()
-    refusals: Annotated[
-        dict[ReasonName, Annotated[int, BeforeValidator(_status_of)]], mapped, AfterValidator(_no_dead_server)
-    ] = Field(default_factory=dict)
+    refusals: Annotated[dict[ReasonName, Status], mapped] = Field(default_factory=dict)
     limits: Bounds = Bounds()
     log: Log = Log()
     cdr: Cdr = Cdr()
-
-
-@dataclass(frozen=True, slots=True)
-class Tariffs:
-    """The content of the two other files."""
-
-    plans: Mapping[str, Plan]
-    subscribers: Mapping[str, Subscriber]
-
-
-REASON_NAMES: tuple[str, ...] = get_args(ReasonName)

@@ -3,6 +3,7 @@
 An option is written as its value (`lines: 10`) or as a mapping (`lines: {value: 10, mutable: yes, counts: both}`).
 Durations are milliseconds here, instants Unix seconds.
 """
+
 from __future__ import annotations
 
 import re
@@ -132,7 +133,7 @@ class Plan(Model):
     categories: Categories
 
 
-_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/%-]{1,128}")  # RFC 3261 §25.1 user, without ";"
+_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,128}")  # RFC 3261 §25.1 user, without ";" and escapes
 _HEX: dict[str, int] = {"MD5": 32, "SHA-256": 64}
 
 
@@ -166,7 +167,9 @@ class Account(Model):
             raise ValueError("needs a password or ha1, one of the two")
         for algorithm, digest in (self.ha1 or {}).items():
             if not re.fullmatch(f"[0-9a-f]{{{_HEX[algorithm]}}}", digest):
-                raise ValueError(f"ha1 of {algorithm} must be {_HEX[algorithm]} lower-case hexadecimal digits")
+                raise ValueError(
+                    f"ha1 of {algorithm} must be {_HEX[algorithm]} lower-case hexadecimal digits"
+                )
         if self.ha1 is not None and not self.ha1:
             raise ValueError("ha1 names no algorithm")
         return self
@@ -193,7 +196,8 @@ class Overrides(Model):
         """What is set, by the name it has in the file."""
         return {
             field.alias or name: getattr(self, name)
-            for name, field in type(self).model_fields.items() if name in self.model_fields_set
+            for name, field in type(self).model_fields.items()
+            if name in self.model_fields_set
         }
 
 

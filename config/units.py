@@ -4,6 +4,7 @@ Every scalar of a file arrives here as the text that was written, so YAML 1.1 ne
 number 120, `no` as false or `2026-01-01` as a date. Each `…_of` function takes that text (or the value itself, for
 configuration made in Python), and returns the value or raises ValueError with words for the person who wrote it.
 """
+
 from __future__ import annotations
 
 import re
@@ -113,7 +114,9 @@ def instant_of(raw: object) -> int:
     try:
         moment = datetime.fromisoformat(raw.strip() if isinstance(raw, str) else "")
     except ValueError:
-        raise ValueError(f"not a date or time: {_shown(raw)}; write it as 2026-01-01 or 2026-01-01T12:00Z") from None
+        raise ValueError(
+            f"not a date or time: {_shown(raw)}; write it as 2026-01-01 or 2026-01-01T12:00Z"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp())
@@ -124,11 +127,18 @@ def instant_text(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def instant_id(unix: float) -> str:
+    """ISO 8601 basic, for names without a colon: `20260101T000000Z`."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 def name_of(raw: object) -> str:
     """A name of ours (plan, subscriber, trunk, Worker). It becomes part of Redis keys, so its letters are few."""
     if isinstance(raw, str) and _NAME.fullmatch(raw):
         return raw
-    raise ValueError(f"not a name: {_shown(raw)}; a name has letters, digits and _ . + - and at most 64 characters")
+    raise ValueError(
+        f"not a name: {_shown(raw)}; a name has letters, digits and _ . + - and at most 64 characters"
+    )
 
 
 def text_of(raw: object) -> str:

@@ -1,4 +1,5 @@
 """What a payer may do: the values that pass between resolution, the limiter and the engine."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class Limit:
     """Milliseconds for durations, a count for everything else; always ≥ 1."""
     counter: str
     """`<plan>@<since>:<category>:<option>`, or "" when the option has no counter. Names the activation, never the
-    amount, so usage survives a change of value. `<since>` is ISO 8601 in UTC, or `auto`."""
+    amount, so usage survives a change of value. `<since>` is ISO 8601 basic
+    in UTC (`20260101T000000Z`), or `auto`."""
     period_ms: int
     """Length of the window, 0 when the option has none."""
     plan: str

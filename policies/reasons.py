@@ -3,6 +3,7 @@
 A row's status can be changed by `refusals: {reason: status}` in callgate.yaml; nothing else can.
 Not here: syntax errors, challenges and answers of the far side, which are no refusals of ours.
 """
+
 from __future__ import annotations
 
 import enum
@@ -70,62 +71,117 @@ def _seconds_up(ms: int) -> int:
 
 _DISALLOWED: Final = "SIP account has disallowed settings"
 
-TABLE: Final[Mapping[Reason, Row]] = MappingProxyType({
-    Reason.TOTAL_DURATION: Row(
-        402, "Total calls duration is exceeded", "total_duration", "info",
-        "total_duration reached: the limit on talk time is {limit}"),
-    Reason.SUCCESS_CALLS: Row(
-        402, "Amount of success calls is exceeded", "success_calls", "info",
-        "success_calls reached: the limit on answered calls is {limit}"),
-    Reason.FAIL_CALLS: Row(
-        402, "Amount of fail calls is exceeded", "fail_calls", "info",
-        "fail_calls reached: the limit on failed calls is {limit}"),
-    Reason.CALL_DURATION: Row(
-        402, "Call duration is exceeded", "call_duration", "info",
-        "call_duration reached: the limit on one call is {limit}"),
-    Reason.LINES: Row(
-        486, "No lines for call", "lines", "info",
-        "lines reached: the limit on simultaneous calls is {limit}"),
-    Reason.SIP_ACCOUNTS: Row(
-        402, _DISALLOWED, "sip_accounts", "info",
-        "sip_accounts reached: the limit on active accounts of this mode is {limit}"),
-    Reason.NO_PLAN: Row(
-        402, _DISALLOWED, "no_plan", "info",
-        "no_plan: no active tariff plan contains the mode {limit}"),
-    Reason.WORKER: Row(
-        402, _DISALLOWED, "worker", "info",
-        "worker: the tariff does not allow the Worker {limit}"),
-    Reason.GROUP_DISABLED: Row(
-        403, "Group is disabled", "group_disabled", "info",
-        "group_disabled: the group has more members than its plan allows ({limit})"),
-    Reason.ACCOUNT_DISABLED: Row(
-        403, "Account is disabled", "account_disabled", "info",
-        "account_disabled: this SIP account is switched off"),
-    Reason.UNKNOWN_CALLER: Row(
-        403, "Forbidden", "unknown_caller", "info",
-        "unknown_caller: callgate does not know who calls"),
-    Reason.CONTACTS: Row(
-        403, "Too many contacts", "contacts", "info",
-        "contacts: one account registers from at most {limit} contacts at once"),
-    Reason.NOT_REGISTERED: Row(
-        480, "Temporarily Unavailable", "not_registered", "info",
-        "not_registered: the account that is called is not registered"),
-    Reason.NO_ROUTE: Row(
-        404, "Not Found", "no_route", "info",
-        "no_route: no account and no route for this address"),
-    Reason.STORE_UNAVAILABLE: Row(
-        503, "Service Unavailable", "store_unavailable", "warning",
-        "store_unavailable: limits cannot be checked now", retry_after=True),
-    Reason.OVERLOAD: Row(
-        503, "Service Unavailable", "overload", "warning",
-        "overload: too many calls at this moment", retry_after=True),
-    Reason.DRAINING: Row(
-        503, "Service Unavailable", "draining", "info",
-        "draining: this server is going down and takes no new calls", retry_after=True),
-    Reason.HANGUP: Row(
-        480, "Temporarily Unavailable", "hangup", "info",
-        "hangup: ended by the operator"),
-})
+TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
+    {
+        Reason.TOTAL_DURATION: Row(
+            402,
+            "Total calls duration is exceeded",
+            "total_duration",
+            "info",
+            "total_duration reached: the limit on talk time is {limit}",
+        ),
+        Reason.SUCCESS_CALLS: Row(
+            402,
+            "Amount of success calls is exceeded",
+            "success_calls",
+            "info",
+            "success_calls reached: the limit on answered calls is {limit}",
+        ),
+        Reason.FAIL_CALLS: Row(
+            402,
+            "Amount of fail calls is exceeded",
+            "fail_calls",
+            "info",
+            "fail_calls reached: the limit on failed calls is {limit}",
+        ),
+        Reason.CALL_DURATION: Row(
+            402,
+            "Call duration is exceeded",
+            "call_duration",
+            "info",
+            "call_duration reached: the limit on one call is {limit}",
+        ),
+        Reason.LINES: Row(
+            486,
+            "No lines for call",
+            "lines",
+            "info",
+            "lines reached: the limit on simultaneous calls is {limit}",
+        ),
+        Reason.SIP_ACCOUNTS: Row(
+            402,
+            _DISALLOWED,
+            "sip_accounts",
+            "info",
+            "sip_accounts reached: the limit on active accounts of this mode is {limit}",
+        ),
+        Reason.NO_PLAN: Row(
+            402, _DISALLOWED, "no_plan", "info", "no_plan: no active tariff plan contains the mode {limit}"
+        ),
+        Reason.WORKER: Row(
+            402, _DISALLOWED, "worker", "info", "worker: the tariff does not allow the Worker {limit}"
+        ),
+        Reason.GROUP_DISABLED: Row(
+            403,
+            "Group is disabled",
+            "group_disabled",
+            "info",
+            "group_disabled: the group has more members than its plan allows ({limit})",
+        ),
+        Reason.ACCOUNT_DISABLED: Row(
+            403,
+            "Account is disabled",
+            "account_disabled",
+            "info",
+            "account_disabled: this SIP account is switched off",
+        ),
+        Reason.UNKNOWN_CALLER: Row(
+            403, "Forbidden", "unknown_caller", "info", "unknown_caller: callgate does not know who calls"
+        ),
+        Reason.CONTACTS: Row(
+            403,
+            "Too many contacts",
+            "contacts",
+            "info",
+            "contacts: one account registers from at most {limit} contacts at once",
+        ),
+        Reason.NOT_REGISTERED: Row(
+            480,
+            "Temporarily Unavailable",
+            "not_registered",
+            "info",
+            "not_registered: the account that is called is not registered",
+        ),
+        Reason.NO_ROUTE: Row(
+            404, "Not Found", "no_route", "info", "no_route: no account and no route for this address"
+        ),
+        Reason.STORE_UNAVAILABLE: Row(
+            503,
+            "Service Unavailable",
+            "store_unavailable",
+            "warning",
+            "store_unavailable: limits cannot be checked now",
+            retry_after=True,
+        ),
+        Reason.OVERLOAD: Row(
+            503,
+            "Service Unavailable",
+            "overload",
+            "warning",
+            "overload: too many calls at this moment",
+            retry_after=True,
+        ),
+        Reason.DRAINING: Row(
+            503,
+            "Service Unavailable",
+            "draining",
+            "info",
+            "draining: this server is going down and takes no new calls",
+            retry_after=True,
+        ),
+        Reason.HANGUP: Row(480, "Temporarily Unavailable", "hangup", "info", "hangup: ended by the operator"),
+    }
+)
 
 
 def rows(overrides: Mapping[str, int]) -> Mapping[Reason, Row]:
@@ -134,9 +190,9 @@ def rows(overrides: Mapping[str, int]) -> Mapping[Reason, Row]:
     Raises: ValueError for an unknown reason (the loader has refused it before: config.schema.ReasonName).
     """
     changed = {Reason(name): status for name, status in overrides.items()}
-    return MappingProxyType({
-        reason: replace(row, status=changed.get(reason, row.status)) for reason, row in TABLE.items()
-    })
+    return MappingProxyType(
+        {reason: replace(row, status=changed.get(reason, row.status)) for reason, row in TABLE.items()}
+    )
 
 
 def cut_text(reason: Reason) -> str:

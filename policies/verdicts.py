@@ -3,6 +3,7 @@
 Plain slotted classes and not frozen ones: each call makes some, and freezing costs a third of a microsecond a field.
 Nobody changes one after it was made.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Settled:
 
     exhausts_in_ms: int | None
     """Until the payer's `total_duration` is used up by the calls running now; None = not as things stand."""
+    version: int = 0
+    """Redis time in ms at which it was planned: an older plan never replaces a newer one."""
 
 
 @dataclass(slots=True)

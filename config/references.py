@@ -1,0 +1,167 @@
+"""What must hold between the three files: every name that is used exists, nothing is claimed twice.
+
+Runs after each file was validated by itself. A name counts as known when its file has it, also when what it names has
+mistakes of its own, so that one mistake is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Final
+
+from config.document import Loc
+from config.schema import Config, Worker
+from config.tariffs import Account, Activation, Plan, Subscriber
+
+Found = tuple[Loc, str]
+"""A mistake: where in its file, and the words."""
+
+_MAY_BE_503: Final = ("store_unavailable", "overload", "draining")
+_TAKEN_STATUSES: Final = (401, 407, 408, 487)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that the files have, and what of them is valid."""
+
+    config: Config | None
+    plans: Mapping[str, Plan]
+    subscribers: Mapping[str, Subscriber]
+    plan_names: Set[str]
+    subscriber_names: Set[str]
+    trunk_names: Set[str]
+    worker_names: Set[str]
+
+
+def check_config(known: Known) -> Iterator[Found]:
+    """Of callgate.yaml."""
+    config = known.config
+    if config is None:
+        return
+    sockets: dict[object, int] = {}
+    for index, listen in enumerate(config.listen):
+        first = sockets.setdefault(listen.address, index)
+        if first != index and listen.address.port:
+            yield ("listen", index), f"the same address as listen[{first}]"
+    for index, domain in enumerate(config.domains):
+        if domain in config.domains[:index]:
+            yield ("domains", index), f"{domain} is written twice"
+    for index, route in enumerate(config.routes):
+        trunk = config.trunks.get(route.to)
+        if route.to not in known.trunk_names:
+            yield ("routes", index, "to"), _no("trunk", route.to, known.trunk_names)
+        elif trunk and not trunk.targets:
+            yield ("routes", index, "to"), f"the trunk {route.to} has no targets to send calls to"
+    for reason, status in config.refusals.items():
+        if status == 503 and reason not in _MAY_BE_503:
+            yield ("refusals", reason), "must not answer 503: upstreams take that for a dead server"
+        elif status in _TAKEN_STATUSES:
+            yield ("refusals", reason), f"must not answer {status}: it means something else in SIP"
+    yield from _trunks(config, known)
+    for name, worker in config.workers.items():
+        yield from _worker(("workers", name), worker, known)
+
+
+def _trunks(config: Config, known: Known) -> Iterator[Found]:
+    owners: dict[object, str] = {}
+    for name, trunk in config.trunks.items():
+        if trunk.worker and trunk.worker not in known.worker_names:
+            yield ("trunks", name, "worker"), _no("Worker", trunk.worker, known.worker_names)
+        for index, network in enumerate(trunk.networks):
+            owner = owners.setdefault(network, name)
+            if owner != name:
+                yield ("trunks", name, "from", index), f"{network} belongs to the trunk {owner} already"
+
+
+def _worker(loc: Loc, worker: Worker, known: Known) -> Iterator[Found]:
+    if worker.owner and worker.owner not in known.subscriber_names:
+        yield (*loc, "owner"), _no("subscriber", worker.owner, known.subscriber_names)
+    for index, grantee in enumerate(worker.granted_to):
+        name = grantee.removeprefix("group ").strip()
+        owner = known.subscribers.get(name)
+        if name not in known.subscriber_names:
+            yield (*loc, "granted_to", index), _no("subscriber", name, known.subscriber_names)
+        elif name != grantee and owner is not None and owner.group is None:
+            yield (*loc, "granted_to", index), f"{name} has no group"
+
+
+def check_subscribers(known: Known) -> Iterator[Found]:
+    """Of subscribers.yaml."""
+    accounts: dict[tuple[str, str], str] = {}
+    for name, subscriber in known.subscribers.items():
+        loc: Loc = ("subscribers", name)
+        for index, account in enumerate(subscriber.accounts):
+            yield from _account((*loc, "accounts", index), account, subscriber, known)
+            if known.config is not None:
+                key = (account.user, account.domain or known.config.domains[0])
+                if key in accounts:
+                    yield (
+                        (*loc, "accounts", index),
+                        f"{key[0]}@{key[1]} is an account of {accounts[key]} already",
+                    )
+                accounts.setdefault(key, name)
+        yield from _activations(loc, subscriber, known)
+        for key_, template in subscriber.templates.items():
+            if known.config is not None and template.worker and template.worker not in known.worker_names:
+                yield (*loc, "templates", key_, "worker"), _no("Worker", template.worker, known.worker_names)
+        for index, member in enumerate(subscriber.group.members if subscriber.group else ()):
+            where = (*loc, "group", "members", index)
+            if member not in known.subscriber_names:
+                yield where, _no("subscriber", member, known.subscriber_names)
+            elif member == name:
+                yield where, f"{name} owns the group and is no member of it"
+            elif subscriber.group and member in subscriber.group.members[:index]:
+                yield where, f"{member} is written twice"
+
+
+def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -> Iterator[Found]:
+    if account.template and account.template not in subscriber.templates:
+        yield (
+            (*loc, "template"),
+            _no("template of this subscriber", account.template, set(subscriber.templates)),
+        )
+    for index, user in enumerate(account.users):
+        if user not in known.subscriber_names:
+            yield (*loc, "users", index), _no("subscriber", user, known.subscriber_names)
+    config = known.config
+    if config is None:
+        return
+    if account.domain and account.domain not in config.domains:
+        yield (*loc, "domain"), f"{account.domain} is not in `domains` ({', '.join(config.domains)})"
+    if account.worker and account.worker not in known.worker_names:
+        yield (*loc, "worker"), _no("Worker", account.worker, known.worker_names)
+    for algorithm in config.auth.algorithms if account.ha1 is not None else ():
+        if algorithm not in (account.ha1 or {}):
+            yield (*loc, "ha1"), f"has no digest for {algorithm}, which auth.algorithms asks for"
+
+
+def _activations(loc: Loc, subscriber: Subscriber, known: Known) -> Iterator[Found]:
+    seen: dict[tuple[str, int], int] = {}
+    for index, activation in enumerate(subscriber.activations):
+        where = (*loc, "activations", index)
+        first = seen.setdefault((activation.plan, activation.since), index)
+        if first != index:
+            yield where, f"activates {activation.plan} at the same moment as activations[{first}]"
+        if activation.plan not in known.plan_names:
+            yield (*where, "plan"), _no("plan", activation.plan, known.plan_names)
+        elif plan := known.plans.get(activation.plan):
+            yield from _overrides((*where, "options"), activation, plan)
+
+
+def _overrides(loc: Loc, activation: Activation, plan: Plan) -> Iterator[Found]:
+    for key in activation.options.chosen():
+        category_name, _, option_name = key.rpartition(".")
+        holder = getattr(plan.categories, category_name) if category_name else plan
+        option = getattr(holder, option_name, None)
+        if option is None:
+            yield (*loc, key), f"the plan {activation.plan} has no option {key}"
+        elif not option.mutable:
+            text = f"is not mutable in the plan {activation.plan}: its value there holds for every activation"
+            yield (*loc, key), text
+
+
+def _no(kind: str, name: str, known: Set[str]) -> str:
+    names = sorted(known)
+    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"there is no {kind} {name}" + (f" (there is: {listed})" if names else "")

@@ -1,0 +1,239 @@
+"""Everything that policies know of subscribers, accounts, trunks and routes: one immutable snapshot, swapped whole.
+
+Made from a config.load.Loaded, whose constructors have named every field that is wrong. Lookups on the call path are
+one dict access; `trunk_at` and `route` are for the caller to remember or to pay once a call.
+Not here: what group members and Workers may do under calls, only who they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import MappingProxyType
+from typing import Final, Literal
+
+from config.load import Loaded
+from config.patterns import ROUTE_USER_MAX, compile_route
+from config.schema import Config
+from config.tariffs import Account as AccountSchema
+from config.tariffs import Algorithm, Mode, Subscriber
+from policies.plan import Activation, activations_of, automatic
+
+_HASHES: Final[Mapping[Algorithm, str]] = {"MD5": "md5", "SHA-256": "sha256"}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One SIP identity of ours."""
+
+    aor: str
+    """`user@domain`, domain in lower case: its name everywhere."""
+    user: str
+    domain: str
+    realm: str
+    subscriber: str
+    """Who owns it and pays."""
+    mode: Mode
+    ha1: Mapping[Algorithm, str]
+    """Per algorithm the hexadecimal digest of `user:realm:password` (RFC 7616 §3.4.2)."""
+    worker: str
+    """The Worker its calls use; "" = none."""
+    template_worker: str
+    """The Worker its SIP template names, which its payer may use without all_workers; "" = none."""
+    users: tuple[str, ...]
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A neighbour known by address."""
+
+    name: str
+    targets: tuple[str, ...]
+    """SIP URIs, tried in order; empty = it only calls."""
+    identity: Literal["none", "from", "pai"]
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A server that turns SIP voice into Telegram voice."""
+
+    name: str
+    kind: Literal["official", "public", "private"]
+    free: bool
+    owner: str
+    granted_to: frozenset[str]
+    """Subscribers with access."""
+    granted_groups: frozenset[str]
+    """Owners whose group has access."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A subscriber's circle."""
+
+    members: frozenset[str]
+    per_member: bool
+    """One set of counters for each member, instead of one that they share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A subscriber as policies see it."""
+
+    name: str
+    activations: tuple[Activation, ...]
+    """Past, present and future, and those that every subscriber has."""
+    group: Group | None
+
+
+class Catalog:
+    """The snapshot. Made by `build`; nothing changes afterwards."""
+
+    __slots__ = ("_networks", "_routes", "accounts", "by_user", "domains", "subscribers", "trunks", "workers")
+
+    def __init__(self, loaded: Loaded) -> None:
+        config = loaded.config
+        self.domains = frozenset(config.domains)
+        self.subscribers: Mapping[str, Customer] = _customers(loaded)
+        self.workers: Mapping[str, Worker] = _workers(config)
+        self.trunks: Mapping[str, Trunk] = MappingProxyType(
+            {
+                name: Trunk(name, trunk.targets, trunk.identity, trunk.worker or "")
+                for name, trunk in config.trunks.items()
+            }
+        )
+        accounts = {
+            account.aor: account
+            for name, subscriber in loaded.subscribers.items()
+            for account in _accounts(name, subscriber, config)
+        }
+        self.accounts: Mapping[str, Account] = MappingProxyType(accounts)
+        """By `user@domain`."""
+        order = {domain: index for index, domain in enumerate(config.domains)}
+        by_user: dict[str, Account] = {}
+        for account in sorted(accounts.values(), key=lambda account: order[account.domain], reverse=True):
+            by_user[account.user] = account
+        self.by_user: Mapping[str, Account] = MappingProxyType(by_user)
+        """By user part, for trunks that name one of our accounts; of several domains the first in `domains`."""
+        self._networks = _networks(config, self.trunks)
+        self._routes = tuple((compile_route(route.match), self.trunks[route.to]) for route in config.routes)
+
+    def trunk_at(self, host: str) -> Trunk | None:
+        """The trunk whose `from` has this numeric address; of several the one with the narrowest range."""
+        try:
+            address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
+        except ValueError:
+            return None
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        bits = int(address)
+        for version, shift, trunks in self._networks:
+            if version == address.version and (found := trunks.get(bits >> shift)) is not None:
+                return found
+        return None
+
+    def route(self, user: str) -> Trunk | None:
+        """The trunk for a user part that is none of our accounts: the first route that matches."""
+        if len(user) > ROUTE_USER_MAX:
+            return None
+        for pattern, trunk in self._routes:
+            if pattern.search(user) is not None:
+                return trunk
+        return None
+
+    def group_payer(self, owner: str, member: str) -> str:
+        """The payer id of a leg that the owner's group pays for: shared by the members, or one for each."""
+        customer = self.subscribers.get(owner)
+        shared = customer is None or customer.group is None or not customer.group.per_member
+        return f"group:{owner}" if shared else f"group:{owner}:{member}"
+
+
+def build(loaded: Loaded) -> Catalog:
+    """The catalog of what was loaded. Some 10 µs an account, most of it the two digests."""
+    return Catalog(loaded)
+
+
+def _customers(loaded: Loaded) -> Mapping[str, Customer]:
+    everyone = automatic(loaded.plans)
+    customers = {}
+    for name, subscriber in loaded.subscribers.items():
+        group = subscriber.group
+        customers[name] = Customer(
+            name,
+            (*activations_of(subscriber, loaded.plans), *everyone),
+            Group(frozenset(group.members), group.counters == "per_member") if group is not None else None,
+        )
+    return MappingProxyType(customers)
+
+
+def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account]:
+    made = []
+    for account in subscriber.accounts:
+        domain = account.domain or config.domains[0]
+        realm = config.auth.realm or domain
+        template = subscriber.templates.get(account.template) if account.template else None
+        made.append(
+            Account(
+                aor=f"{account.user}@{domain}",
+                user=account.user,
+                domain=domain,
+                realm=realm,
+                subscriber=name,
+                mode=account.mode,
+                ha1=MappingProxyType(_ha1(account, realm, config.auth.algorithms)),
+                worker=account.worker or (template.worker if template else None) or "",
+                template_worker=(template.worker if template else None) or "",
+                users=account.users,
+                disabled=account.disabled,
+            )
+        )
+    return made
+
+
+def _ha1(account: AccountSchema, realm: str, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, str]:
+    if account.ha1 is not None:
+        return dict(account.ha1)
+    secret = f"{account.user}:{realm}:{account.password}".encode()
+    return {
+        algorithm: hashlib.new(_HASHES[algorithm], secret, usedforsecurity=False).hexdigest()
+        for algorithm in algorithms
+    }
+
+
+def _workers(config: Config) -> Mapping[str, Worker]:
+    return MappingProxyType(
+        {
+            name: Worker(
+                name,
+                worker.kind,
+                worker.free,
+                worker.owner or "",
+                frozenset(one for one in worker.granted_to if not one.startswith("group ")),
+                frozenset(
+                    one.removeprefix("group ").strip()
+                    for one in worker.granted_to
+                    if one.startswith("group ")
+                ),
+            )
+            for name, worker in config.workers.items()
+        }
+    )
+
+
+def _networks(config: Config, trunks: Mapping[str, Trunk]) -> list[tuple[int, int, dict[int, Trunk]]]:
+    """(IP version, bits to drop, leading bits → trunk), the narrowest ranges first."""
+    tables: dict[tuple[int, int], dict[int, Trunk]] = {}
+    for name, trunk in config.trunks.items():
+        for network in trunk.networks:
+            shift = network.max_prefixlen - network.prefixlen
+            tables.setdefault((network.version, shift), {})[int(network.network_address) >> shift] = trunks[
+                name
+            ]
+    return [
+        (version, shift, table)
+        for (version, shift), table in sorted(tables.items(), key=lambda item: item[0][1])
+    ]
