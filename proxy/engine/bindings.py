@@ -1,16 +1,18 @@
 """Where an account can be reached: the text of a binding in the store, and what location lookup makes of it.
 
 A record is lines: a version and one field a line, in the order of `to_record`. A field of a SIP message cannot hold LF
-(the parser unfolds lines and refuses a bare LF), so nothing needs escaping, one `split` reads a record (2 µs whole,
-where JSON takes 6: it is read in each call to an account), and `redis-cli --raw` shows it as it is. Text is latin-1 as in sip/.
+(the parser unfolds lines and refuses a bare LF), so nothing needs escaping, one `split` reads a record (2 µs in all,
+JSON takes 6, and each call to an account pays it), and `redis-cli --raw` shows it as it is. Text is latin-1 as in sip/.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from proxy.sip.flow import Flow, FlowTable
-from proxy.sip.uri import escape_user, parse_uri, unescape
+from proxy.sip.grammar import QUOTED
+from proxy.sip.uri import canonical_host, escape_user, parse_uri, unescape
 
 FLOWS_MAX = 65_536
 """Flows whose accounts are remembered (~0.4 kB each). What is forgotten is asked of the store again."""
@@ -19,6 +21,9 @@ ACCOUNTS_MAX = 256
 
 _VERSION = "1"
 _FIELDS = 17
+
+# One piece of `name-addr;param;param`, up to the next semicolon that separates.
+_PIECE = re.compile(rf'(?:[^;"<]|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
 
 
 class Binding:
@@ -49,8 +54,8 @@ class Binding:
         uri: str,
         contact: str,
         q: int,
-        expires_at: int,
-        updated_at: int,
+        expires_at: float,
+        updated_at: float,
         transport: str,
         host: str,
         port: int,
@@ -101,8 +106,8 @@ def to_record(binding: Binding) -> str:
             binding.uri,
             binding.contact,
             str(binding.q),
-            str(binding.expires_at),
-            str(binding.updated_at),
+            f"{binding.expires_at:.3f}",
+            f"{binding.updated_at:.3f}",
             binding.transport,
             binding.host,
             str(binding.port),
@@ -131,8 +136,8 @@ def read_record(record: str) -> Binding | None:
             uri=uri,
             contact=contact,
             q=int(q),
-            expires_at=int(expires_at),
-            updated_at=int(updated_at),
+            expires_at=float(expires_at),
+            updated_at=float(updated_at),
             transport=transport,
             host=host,
             port=int(port),
@@ -152,6 +157,28 @@ def read_record(record: str) -> Binding | None:
 def read_records(records: Iterable[str]) -> list[Binding]:
     """Those that can be read, in their order."""
     return [binding for record in records if (binding := read_record(record)) is not None]
+
+
+def registered_contact(value: str) -> str:
+    """The Contact value as registered, its URI in <> and without `expires`.
+
+    RFC 4475 §3.3.12: without <> what follows the URI are header parameters, and must not come back as the URI's.
+    """
+    end = _piece_end(value, 0)
+    head = value[:end].rstrip(" \t")
+    kept = [head if head.endswith(">") else f"<{head}>"]
+    while end < len(value):
+        start = end + 1
+        end = _piece_end(value, start)
+        piece = value[start:end].strip(" \t")
+        if piece.partition("=")[0].rstrip(" \t").lower() != "expires":
+            kept.append(piece)
+    return ";".join(kept)
+
+
+def _piece_end(value: str, start: int) -> int:
+    match = _PIECE.match(value, start)
+    return len(value) if match is None else match.end()
 
 
 def contact_key(uri: str) -> str:
@@ -174,7 +201,8 @@ def contact_key(uri: str) -> str:
     ]
     headers = "&".join(sorted(unescape(header) for header in parsed.headers.split("&")))
     port = "" if parsed.port is None else f":{parsed.port}"
-    return f"{parsed.scheme}:{user}{password}@{parsed.host}{port};{';'.join(sorted(params))}?{headers}"
+    host = canonical_host(parsed.host)
+    return f"{parsed.scheme}:{user}{password}@{host}{port};{';'.join(sorted(params))}?{headers}"
 
 
 def targets(bindings: Sequence[Binding]) -> list[list[Binding]]:

@@ -19,16 +19,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from proxy.sip.headers import parse_auth, quote
+from proxy.sip.headers import parse_auth, quote, wire
 from proxy.sip.uri import parse_uri, unescape
 
 if TYPE_CHECKING:
+    from config.tariffs import Algorithm
     from policies.catalog import Account
 
 CREDENTIALS_MAX = 4
 """Credentials of our realm looked at in one request: each is a guess at a password, and one an algorithm is enough."""
-HA1_MAX = 16_384
-"""H(A1) values remembered, some 0.4 kB each; when that many are, all are forgotten and computed anew (1 µs each)."""
 CLOCK_SKEW_MAX = 60.0
 """Seconds by which the clock of the instance that issued a nonce may be ahead of ours."""
 
@@ -101,7 +100,7 @@ class Wrong:
 
 Proof = Verified | Stale | Missing | Wrong
 Lookup = Callable[[str], "Account | None"]
-"""From `user@domain` (domain in lower case) to the account, None when there is none or it has no secret."""
+"""From `user@domain` to the account."""
 
 
 _STALE = Stale()
@@ -112,23 +111,27 @@ _WRONG = {flaw: Wrong(flaw) for flaw in Flaw}
 class Digest:
     """The server's side: issues challenges and checks what comes back."""
 
-    __slots__ = ("_decoys", "_ha1", "_hashes", "_key", "_life", "_names")
+    __slots__ = ("_decoys", "_hashes", "_key", "_life", "_names")
 
     def __init__(
-        self, secret: bytes, nonce_life_s: float = 300.0, algorithms: Sequence[str] = ("SHA-256", "MD5")
+        self,
+        secret: bytes,
+        nonce_life_s: float = 300.0,
+        algorithms: Sequence[Algorithm] = ("SHA-256", "MD5"),
     ) -> None:
-        """`secret` is shared by all instances. `algorithms`, most wanted first: keys of ALGORITHMS."""
+        """`secret` is shared by all instances; `algorithms`: most wanted first. All as in config's `auth`."""
         self._key = secret
         self._life = nonce_life_s
         self._names = tuple(algorithms)
-        self._hashes = {name.upper(): (name, ALGORITHMS[name]) for name in algorithms}
-        self._ha1: dict[tuple[str, str, str, str], str] = {}
+        self._hashes: dict[str, tuple[Algorithm, Hash]] = {
+            name.upper(): (name, ALGORITHMS[name]) for name in algorithms
+        }
         # What an unknown user's answer is compared with. Nobody can know its pre-image.
         self._decoys = {name: ALGORITHMS[name](b"decoy:" + secret) for name in algorithms}
 
     def challenge(self, realm: str, stale: bool, wall_now: float, rng: random.Random) -> list[str]:
         """Values of WWW-Authenticate (or Proxy-Authenticate), one a line, in this order. `wall_now`: Unix seconds."""
-        realm = _wire(realm)
+        realm = wire(realm)
         signed = f"{int(wall_now) & 0xFFFFFFFF:08x}{rng.getrandbits(64):016x}"
         # RFC 7616 §3.3: realm, nonce and qop are quoted, algorithm and stale are not.
         head = f'Digest realm={quote(realm)}, nonce="{signed}{self._signature(signed, realm)}", algorithm='
@@ -148,9 +151,10 @@ class Digest:
     ) -> Proof:
         """Check the `values` of Authorization (or Proxy-Authorization), one a line. The first that holds counts.
 
-        `domain` completes a username that is a bare user part. `wall_now`: Unix seconds.
+        `lookup`: Catalog.accounts.get. The username is a bare user part, in its own case (RFC 3261 §19.1.4), and
+        `domain`, in lower case, completes it. `wall_now`: Unix seconds.
         """
-        realm = _wire(realm)
+        realm = wire(realm)
         worst: Proof = _MISSING
         guesses = 0
         for value in values:
@@ -195,8 +199,10 @@ class Digest:
         if algorithm is None:
             return _WRONG[Flaw.ALGORITHM]
         name, hashed = algorithm
-        account = lookup(_aor_of(username, domain))
-        ha1 = self._ha1_of(account, username, realm, name, hashed)
+        account = lookup(f"{username}@{domain}")
+        # H(A1) was computed when the catalog was loaded. Nobody's is the decoy, so that an unknown user takes the same
+        # work and gets the same answer as a wrong password.
+        ha1 = self._decoys[name] if account is None else account.ha1.get(name, self._decoys[name])
         # RFC 7616 §3.4.1 and §3.4.3. What was hashed is the `uri` as written, wherever the request went since.
         ha2 = hashed(f"{method}:{uri}".encode("latin-1"))
         expected = hashed(f"{ha1}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}".encode("latin-1"))
@@ -210,23 +216,6 @@ class Digest:
         if not self._fresh(nonce, realm, wall_now):
             return _STALE
         return Verified(account, nonce, int(nc, 16))
-
-    def _ha1_of(self, account: Account | None, username: str, realm: str, name: str, hashed: Hash) -> str:
-        """H(A1) (RFC 7616 §3.4.2); the decoy for nobody, found with the same work as a known account's."""
-        if account is None:
-            key = (username, realm, "", name)
-            return self._ha1.get(key) or self._decoys[name]
-        if account.ha1 is not None:
-            return account.ha1.get(name) or self._decoys[name]
-        # The password is part of the key: after a change of it the old value is simply never asked for again.
-        password = account.password or ""
-        key = (username, realm, password, name)
-        known = self._ha1.get(key)
-        if known is None:
-            if len(self._ha1) >= HA1_MAX:
-                self._ha1.clear()
-            known = self._ha1[key] = _ha1(username, realm, password, hashed)
-        return known
 
     def _fresh(self, nonce: str, realm: str, wall_now: float) -> bool:
         """Whether one of our instances issued the nonce, not too long ago."""
@@ -260,16 +249,16 @@ def answer(
     params = _digest_params(challenge)
     if params is None or "realm" not in params or "nonce" not in params:
         return None
-    name, dash, session = params.get("algorithm", "MD5").upper().partition("-SESS")
+    name, session, rest = params.get("algorithm", "MD5").upper().partition("-SESS")
     hashed = ALGORITHMS.get(name)
     offered = [token.strip().lower() for token in params.get("qop", "").split(",") if token.strip()]
     qop = next((token for token in ("auth", "auth-int") if token in offered), "")
-    if hashed is None or session or (offered and not qop):
+    if hashed is None or rest or (offered and not qop):
         return None
     realm, nonce = params["realm"], params["nonce"]
-    username, count = _wire(username), f"{nc:08x}"
+    username, count = wire(username), f"{nc:08x}"
     ha1 = _ha1(username, realm, password, hashed)
-    if dash:
+    if session:
         ha1 = hashed(f"{ha1}:{nonce}:{cnonce}".encode("latin-1"))
     a2 = f"{method}:{uri}:{hashed(body)}" if qop == "auth-int" else f"{method}:{uri}"
     # RFC 7616 §3.4.1; without qop in the challenge RFC 2069's form (RFC 3261 §22.4 item 8).
@@ -281,7 +270,7 @@ def answer(
     said.append(f'response="{response}"')
     if "algorithm" in params:
         said.append(f"algorithm={params['algorithm']}")
-    if qop or dash:
+    if qop or session:
         said.append(f"cnonce={quote(cnonce)}")
     if qop:
         said.append(f"qop={qop}, nc={count}")
@@ -298,17 +287,6 @@ def _digest_params(value: str) -> dict[str, str] | None:
 
 def _ha1(username: str, realm: str, password: str, hashed: Hash) -> str:
     return hashed(f"{username}:{realm}:".encode("latin-1") + password.encode())
-
-
-def _wire(text: str) -> str:
-    """Real text in latin-1 dress: its UTF-8 octets, one character each (RFC 7616 §4, charset=UTF-8)."""
-    return text if text.isascii() else text.encode().decode("latin-1")
-
-
-def _aor_of(username: str, domain: str) -> str:
-    """Clients write `alice` or `alice@example.com`. RFC 3261 §19.1.4: the user's case counts, the domain's does not."""
-    user, at, host = username.rpartition("@")
-    return f"{user}@{host.lower()}" if at else f"{username}@{domain}"
 
 
 def _same_resource(written: str, request_uri: str) -> bool:
