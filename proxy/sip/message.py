@@ -110,12 +110,12 @@ class Message:
         keys = self.keys
         if key not in keys:
             return None
-        return self.lines[keys.index(key)].partition(":")[2].strip()
+        return self.lines[keys.index(key)].partition(":")[2].strip(" \t")
 
     def values(self, key: str) -> list[str]:
         """The text of every such line, not split at commas."""
         lines = self.lines
-        return [lines[i].partition(":")[2].strip() for i, name in enumerate(self.keys) if name == key]
+        return [lines[i].partition(":")[2].strip(" \t") for i, name in enumerate(self.keys) if name == key]
 
     def all_values(self, key: str) -> list[str]:
         """Every value of every such line, split at commas outside quotes and <>. Not for Date or auth headers."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from proxy.sip.grammar import header_key
+from proxy.sip.headers import first_value
 from proxy.sip.message import Request, Response, TopVia
+from proxy.sip.uri import same_host
+
+_RPORT = re.compile(r";[ \t]*rport(?![^ \t;=])(?:[ \t]*=[^;]*)?", re.IGNORECASE)
+_RECEIVED = re.compile(r";[ \t]*received[ \t]*=[^;]*", re.IGNORECASE)
 
 
 def render(start: str, lines: Sequence[str], body: bytes) -> bytes:
-    """The message with this start line. `lines` must already hold the right Content-Length."""
-    raise NotImplementedError
+    """The message with this start line. `lines` must already hold the right Content-Length.
+
+    Text is latin-1 (see `headers.wire` for words of our own); a character beyond it becomes "?", never an error.
+    """
+    return "\r\n".join((start, *lines, "", "")).encode("latin-1", "replace") + body
 
 
 def reply(
@@ -26,7 +36,39 @@ def reply(
     `to_tag` is added when To has none and status > 100. `via_value` replaces the topmost Via value (`received_via`).
     `extra` are ready header lines ("Retry-After: 5"), a Content-Type among them when there is a body.
     """
-    raise NotImplementedError
+    lines, keys = request.lines, request.keys
+    out = []
+    at = -1
+    for _ in range(keys.count("via")):
+        at = keys.index("via", at + 1)
+        out.append(lines[at])
+    if via_value is not None and out:
+        out[0] = _with_top_value(out[0], request.via.value, via_value)
+    # A partial request may lack any of these (RFC 4475 §3.3.1) and have others twice: the first one counts.
+    if "from" in keys:
+        out.append(lines[keys.index("from")])
+    if "to" in keys:
+        to_line = lines[keys.index("to")]
+        # RFC 3261 §8.2.6.2: a tag on every response but 100.
+        out.append(to_line if request.to_tag or status == 100 else f"{to_line};tag={to_tag}")
+    if "call-id" in keys:
+        out.append(lines[keys.index("call-id")])
+    if "cseq" in keys:
+        out.append(lines[keys.index("cseq")])
+    # RFC 3261 §8.2.6.1: Timestamp goes into the 100.
+    if status == 100 and "timestamp" in keys:
+        out.append(lines[keys.index("timestamp")])
+    out += extra
+    out.append(f"Content-Length: {len(body)}")
+    return render(f"SIP/2.0 {status} {reason}", out, body)
+
+
+def _with_top_value(line: str, old: str, new: str) -> str:
+    if old == new:
+        return line
+    name, _, text = line.partition(":")
+    others = text.lstrip(" \t")[len(old) :]
+    return f"{name}: {new}{others}"
 
 
 def received_via(via: TopVia, host: str, port: int) -> str:
@@ -34,14 +76,51 @@ def received_via(via: TopVia, host: str, port: int) -> str:
 
     `host` is an IP address without brackets. When nothing is to be added, this is `via.value` itself.
     """
-    raise NotImplementedError
+    value = via.value
+    # A received that is already there was not written by us, the first to see this value.
+    if via.received is not None:
+        value = _RECEIVED.sub("", value)
+    if via.rport is not None:
+        # RFC 3581 §4: with rport, received is added even when it tells nothing new.
+        return f"{_RPORT.sub('', value)};received={host};rport={port}"
+    # RFC 3261 §18.2.1: received when sent-by is a name or another address. RFC 5118 §4.5: without brackets.
+    return value if same_host(via.host, host) else f"{value};received={host}"
 
 
 def ack_for(invite: bytes, response: Response) -> bytes:
     """The hop-by-hop ACK for a non-2xx final `response` to the INVITE we sent as `invite` (RFC 3261 §17.1.1.3)."""
-    raise NotImplementedError
+    to_line = response.lines[response.keys.index("to")]
+    return _beside(invite, "ACK", to_line, ())
 
 
 def cancel_for(invite: bytes, extra: Sequence[str] = ()) -> bytes:
     """The CANCEL for the INVITE we sent as `invite` (RFC 3261 §9.1). `extra`: ready lines, e.g. a Reason (RFC 3326)."""
-    raise NotImplementedError
+    return _beside(invite, "CANCEL", None, extra)
+
+
+def _beside(invite: bytes, method: str, to_line: str | None, extra: Sequence[str]) -> bytes:
+    """The request that goes the INVITE's way: its Request-URI, topmost Via value, Route, From, Call-ID, CSeq number."""
+    lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    uri = lines[0].split(" ")[1]
+    out: list[str] = []
+    seen: set[str] = set()
+    for line in lines[1:]:
+        name, _, text = line.partition(":")
+        key = header_key(name)
+        if key == "route":
+            out.append(line)
+        if key in seen:
+            continue
+        seen.add(key)
+        if key == "via":
+            out.append(f"Via: {first_value(text)}")
+        elif key == "to":
+            out.append(to_line or line)
+        elif key in ("from", "call-id"):
+            out.append(line)
+        elif key == "cseq":
+            out.append(f"CSeq: {text.split()[0]} {method}")
+    out.append("Max-Forwards: 70")
+    out += extra
+    out.append("Content-Length: 0")
+    return render(f"{method} {uri} SIP/2.0", out, b"")

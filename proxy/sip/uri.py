@@ -1,6 +1,39 @@
-"""SIP and SIPS URIs (RFC 3261 §19.1): parse, compare, and the key of an address of record."""
+"""SIP and SIPS URIs (RFC 3261 §19.1): parse, compare, and the key of an address of record.
+
+Other schemes are not taken apart: `scheme_of` names them and the text travels on unchanged.
+"""
 
 from __future__ import annotations
+
+import ipaddress
+import re
+
+from proxy.sip.grammar import (
+    ALNUM,
+    CACHE_MAX,
+    CACHED_TEXT_MAX,
+    ESCAPED,
+    HOST,
+    HOST_MAX,
+    NON_ASCII,
+    UNRESERVED,
+    URI_MAX,
+)
+
+# RFC 3261 §25.1 user-unreserved. We differ: `#` and bare UTF-8 octets are taken too, phones dial and display them.
+_USER = rf"(?:[{UNRESERVED}&=+$,;?/#{NON_ASCII}]|{ESCAPED})++"
+_PASSWORD = rf"(?:[{UNRESERVED}&=+$,]|{ESCAPED})*+"
+_PARAM = rf"(?:[{UNRESERVED}\[\]/:&+$]|{ESCAPED})"
+_SIP_URI = re.compile(
+    rf"(sips?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
+    rf"((?:;{_PARAM}++(?:={_PARAM}*+)?)*+)"
+    rf"(?:\?((?:[{UNRESERVED}\[\]/?:+$=&]|{ESCAPED})++))?",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(rf"([A-Za-z][{ALNUM}+.\-]*+):")
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_NOT_IN_USER = re.compile(rf"[^{UNRESERVED}&=+$,;?/]")
+_UNRESERVED = re.compile(f"[{UNRESERVED}]")
 
 
 class SipUri:
@@ -34,32 +67,150 @@ class SipUri:
         self.text = text
         """The URI as written."""
 
+    def __repr__(self) -> str:
+        return f"SipUri({self.text!r})"
+
+
+_parsed: dict[str, SipUri] = {}
+
 
 def parse_uri(text: str) -> SipUri | None:
     """Parse a sip or sips URI. None: malformed, or another scheme (`scheme_of` tells). Cached."""
-    raise NotImplementedError
+    uri = _parsed.get(text)
+    if uri is None:
+        uri = _parse(text)
+        if uri is not None and len(text) <= CACHED_TEXT_MAX:
+            if len(_parsed) >= CACHE_MAX:
+                _parsed.clear()
+            _parsed[text] = uri
+    return uri
+
+
+def _parse(text: str) -> SipUri | None:
+    if len(text) > URI_MAX:
+        return None
+    match = _SIP_URI.fullmatch(text)
+    if match is None:
+        return None
+    scheme, user, password, host, port_text, params_text, headers = match.groups()
+    port = None if port_text is None else int(port_text)
+    if len(host) > HOST_MAX or (port is not None and port > 65_535):
+        return None
+    params: dict[str, str | None] = {}
+    if params_text:
+        for param in params_text[1:].split(";"):
+            name, equals, value = param.partition("=")
+            name = name.lower()
+            # RFC 3261 §19.1.1: "any given parameter-name MUST NOT appear more than once".
+            if name in params:
+                return None
+            params[name] = value if equals else None
+    return SipUri(scheme.lower(), user, password, host.lower(), port, params, headers or "", text)
 
 
 def scheme_of(text: str) -> str:
     """The lower-case scheme ("sip", "sips", "tel", …), "" when there is none."""
-    raise NotImplementedError
+    match = _SCHEME.match(text)
+    return "" if match is None else match[1].lower()
 
 
 def same_uri(left: SipUri, right: SipUri) -> bool:
-    """Equality of RFC 3261 §19.1.4."""
-    raise NotImplementedError
+    """Equality of RFC 3261 §19.1.4. Not transitive, so no key can stand for it."""
+    if left is right:
+        return True
+    if left.scheme != right.scheme or left.port != right.port:
+        return False
+    if _normal(left.user) != _normal(right.user) or _normal(left.password) != _normal(right.password):
+        return False
+    return (
+        same_host(left.host, right.host)
+        and _same_params(left.params, right.params)
+        and _header_set(left.headers) == _header_set(right.headers)
+    )
+
+
+# RFC 3261 §19.1.4: these never match a URI that lacks them, not even with their default value.
+_NEVER_IGNORED = ("transport", "user", "ttl", "method", "maddr")
+
+
+def _same_params(left: dict[str, str | None], right: dict[str, str | None]) -> bool:
+    if not left and not right:
+        return True
+    mine = {_fold(name): _fold(value) for name, value in left.items()}
+    theirs = {_fold(name): _fold(value) for name, value in right.items()}
+    for name in _NEVER_IGNORED:
+        if (name in mine) != (name in theirs):
+            return False
+    return all(theirs[name] == value for name, value in mine.items() if name in theirs)
+
+
+def _header_set(text: str) -> list[tuple[str, str]]:
+    # RFC 3261 §19.1.4: header components are never ignored; their order is.
+    # We differ: values compare by octet, not by the rules of each header field, which only a UA would know.
+    parts = [part.partition("=") for part in text.split("&")]
+    return sorted((_fold(name), _normal(value) or "") for name, _, value in parts)
+
+
+def _fold(text: str | None) -> str:
+    return (_normal(text) or "").lower()
+
+
+def _normal(text: str | None) -> str | None:
+    """Escapes of unreserved characters undone, the others in upper case: equal texts are equal URI parts."""
+    if text is None or "%" not in text:
+        return text
+    return _ESCAPE.sub(_normal_escape, text)
+
+
+def _normal_escape(match: re.Match[str]) -> str:
+    char = chr(int(match[1], 16))
+    return char if _UNRESERVED.match(char) else match[0].upper()
+
+
+def canonical_host(host: str) -> str:
+    """A host for comparison: lower-case, IPv6 in its one short form (RFC 5954 §4.2), without brackets."""
+    if ":" not in host:
+        return host.lower()
+    try:
+        # RFC 5118 §4.10: the third colon is a slip of the old grammar and means nothing.
+        return ipaddress.IPv6Address(host.strip("[]").replace(":::", "::")).compressed
+    except ValueError:
+        return host.lower()
+
+
+def same_host(left: str, right: str) -> bool:
+    """Whether two hosts, with or without brackets, are the same name or the same address. No look-up."""
+    return left == right or canonical_host(left) == canonical_host(right)
 
 
 def aor_key(uri: SipUri) -> str:
-    """`user@host`, canonical: escapes normalised once, user case kept, host lower-case, no port, no parameters."""
-    raise NotImplementedError
+    """`user@host`, canonical: escapes normalised once, user case kept, host lower-case, no port, no parameters.
+
+    RFC 3261 §10.3 step 5. A URI without user gives the host alone.
+    """
+    user = uri.user
+    if user is None:
+        return uri.host
+    if "%" in user or "#" in user or not user.isascii():
+        user = escape_user(unescape(user))
+    return f"{user}@{uri.host}"
 
 
 def unescape(text: str) -> str:
     """Undo %-escapes once, never again on the result; octets come out as latin-1 characters."""
-    raise NotImplementedError
+    if "%" not in text:
+        return text
+    return _ESCAPE.sub(_unescape_one, text)
+
+
+def _unescape_one(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 def escape_user(text: str) -> str:
-    """Escape what may not stand unescaped in the user part."""
-    raise NotImplementedError
+    """Escape what may not stand unescaped in the user part; `text` is latin-1 dressed octets."""
+    return _NOT_IN_USER.sub(_escape_one, text)
+
+
+def _escape_one(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"

@@ -1,0 +1,175 @@
+"""What single lines of a message say: start line, Via, From, To, CSeq, numbers, addresses. None = malformed.
+
+The lines a proxy reads repeat: the From of a call stands in all of its messages, a CSeq or Content-Length line in
+everybody's. So what a line says is remembered by the line's text, in bounded tables. A malformed line never is: it is
+read again each time. `parse` looks into the tables itself and calls a reader only for a line that is not there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from proxy.sip.grammar import (
+    CACHE_MAX,
+    CACHED_TEXT_MAX,
+    CSEQ_MAX,
+    HOST,
+    TOKEN,
+    TOKEN_CHARS,
+)
+from proxy.sip.headers import (
+    first_value,
+    parse_name_addr,
+    parse_name_addrs,
+    parse_params,
+    split_list,
+    valid_uri,
+)
+from proxy.sip.message import TopVia
+from proxy.sip.uri import parse_uri
+
+T = TypeVar("T")
+
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
+_CSEQ = re.compile(rf"0*+([0-9]{{0,10}})[ \t]++([{TOKEN_CHARS}]++)")
+_SENT_BY = re.compile(
+    rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARS}]++)[ \t]++({HOST})[ \t]*(?::[ \t]*([0-9]{{1,5}}))?",
+    re.IGNORECASE,
+)
+_COMMON_VIA_PARAMS = re.compile(rf"branch=([{TOKEN_CHARS}]++)(;rport)?+")
+
+
+class StartLine:
+    """A start line: of a request when `status` is 0."""
+
+    __slots__ = ("method", "reason", "status", "uri")
+
+    def __init__(self, method: str, uri: str, status: int, reason: str) -> None:
+        self.method = method
+        self.uri = uri
+        self.status = status
+        self.reason = reason
+
+
+STARTS: dict[str, StartLine] = {}
+SENT_BYS: dict[str, tuple[str, str, int | None]] = {}
+VIAS: dict[str, TopVia] = {}
+TAGS: dict[str, str] = {}
+CSEQS: dict[str, tuple[int, str]] = {}
+NUMBERS: dict[str, int] = {}
+GOOD_ADDRESSES: dict[str, bool] = {}
+
+
+def _remember(table: dict[str, T], text: str, value: T) -> T:
+    if len(text) <= CACHED_TEXT_MAX:
+        if len(table) >= CACHE_MAX:
+            table.clear()
+        table[text] = value
+    return value
+
+
+def read_start(text: str) -> StartLine | None:
+    """A request line or status line of SIP/2.0; None: `_refuse_start` says why."""
+    match = _STATUS_LINE.fullmatch(text)
+    if match is not None:
+        return _remember(STARTS, text, StartLine("", "", int(match[1]), match[2] or ""))
+    # RFC 4475 §3.1.2.8 to §3.1.2.10: more than two spaces are refused, not guessed at.
+    parts = text.split(" ")
+    if len(parts) != 3 or parts[2].upper() != "SIP/2.0" or TOKEN.fullmatch(parts[0]) is None:
+        return None
+    return (
+        _remember(STARTS, text, StartLine(parts[0], parts[1], 0, "")) if _request_uri_good(parts[1]) else None
+    )
+
+
+def _request_uri_good(text: str) -> bool:
+    uri = parse_uri(text)
+    if uri is None:
+        return valid_uri(text)
+    # RFC 3261 §19.1.1: no headers in a Request-URI; RFC 4475 §3.1.2.11: they must not go any further.
+    return not uri.headers
+
+
+def read_via(line: str) -> TopVia | None:
+    """The first value of a Via line."""
+    value = first_value(line.partition(":")[2])
+    sent_by_text, semicolon, params_text = value.partition(";")
+    sent_by = SENT_BYS.get(sent_by_text) or _read_sent_by(sent_by_text)
+    if sent_by is None:
+        return None
+    transport, host, port = sent_by
+    common = _COMMON_VIA_PARAMS.fullmatch(params_text)
+    branch: str | None
+    received: str | None = None
+    if common is not None:
+        branch = common[1]
+        rport = None if common[2] is None else ""
+    else:
+        params = parse_params(semicolon + params_text)
+        if params is None:
+            return None
+        branch = params.get("branch", "")
+        # RFC 3581 §3: rport stands there without a value; port 0 … 65535 once it has one.
+        rport = (params["rport"] or "") if "rport" in params else None
+        received = params.get("received")
+    # RFC 4475 §3.2.1: the cookie alone identifies no transaction.
+    if branch is None or branch == "z9hG4bK":
+        return None
+    return _remember(VIAS, line, TopVia(transport, host, port, branch, rport, received, value))
+
+
+def _read_sent_by(text: str) -> tuple[str, str, int | None] | None:
+    match = _SENT_BY.fullmatch(text.strip(" \t"))
+    if match is None:
+        return None
+    transport, host, port_text = match.groups()
+    port = None if port_text is None else int(port_text)
+    if port is not None and port > 65_535:
+        return None
+    return _remember(SENT_BYS, text, (transport.upper(), host, port))
+
+
+def read_tag(line: str) -> str | None:
+    """The tag of a From or To line, "" when it has none; None: the line is malformed."""
+    address = parse_name_addr(line.partition(":")[2])
+    if address is None:
+        return None
+    tag = address.params.get("tag", "")
+    return None if tag is None else _remember(TAGS, line, tag)
+
+
+def read_cseq(line: str) -> tuple[int, str] | None:
+    match = _CSEQ.fullmatch(line.partition(":")[2].strip(" \t"))
+    if match is None:
+        return None
+    number = int(match[1] or "0")
+    return None if number > CSEQ_MAX else _remember(CSEQS, line, (number, match[2]))
+
+
+def read_number(line: str) -> int | None:
+    """1*DIGIT, as in Content-Length and Max-Forwards; None for anything else or what no bound would let pass."""
+    text = line.partition(":")[2].strip(" \t")
+    digits = text.lstrip("0")
+    if not text.isascii() or not text.isdecimal() or len(digits) > 6:
+        return None
+    return _remember(NUMBERS, line, int(digits or "0"))
+
+
+def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> bool:
+    """Whether every Contact or Route line of a request can be read."""
+    for at, name in enumerate(keys):
+        if name == key and lines[at] not in GOOD_ADDRESSES:
+            text = lines[at].partition(":")[2].strip(" \t")
+            # RFC 3261 §10.2.2: the asterisk is for REGISTER alone.
+            if key == "contact" and text == "*":
+                if method != "REGISTER":
+                    return False
+                continue
+            if parse_name_addrs(text) is None:
+                return False
+            # RFC 3261 §20.34: a Route value always has its <>; else its `lr` would be a header parameter.
+            if key == "route" and not all("<" in value for value in split_list(text)):
+                return False
+            _remember(GOOD_ADDRESSES, lines[at], True)
+    return True
