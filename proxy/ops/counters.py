@@ -123,7 +123,7 @@ class CallCounters:
     def decided(self, record: CallRecord, unchecked: bool) -> None:
         """After the engine took a verdict on a leg: the call counts once it is admitted, that is at its last leg.
 
-        `unchecked`: the verdict was Unavailable. Refusals are counted by `over`, which follows at once.
+        `unchecked`: a leg of it is not backed by the store. Refusals are counted by `over`, which follows at once.
         """
         if record.decision != "admitted":
             return

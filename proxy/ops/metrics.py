@@ -33,16 +33,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # The order of StackCounters' lists.
 MACHINES = ("client_invite", "client_other", "server_invite", "server_other")
 
-# What may be odd about a message or a call without being a refusal: slots of the engine's counters, and of the
-# stack's the responses of no transaction.
-ANOMALIES = (
-    "crossed",
-    "late_answers",
-    "parse_silent",
-    "stray_requests",
-    "stray_responses",
-    "teardowns_failed",
-)
+# What may be odd about a message or a call without being a refusal: the engine's plain counts, and of the stack's the
+# responses of no transaction.
+ANOMALIES = tuple(name for name in EngineCounters.__slots__ if name not in ("challenges", "parse_errors"))
 UNMATCHED = "unmatched_responses"
 
 _INFINITY = float("inf")
