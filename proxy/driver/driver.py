@@ -1,0 +1,283 @@
+"""The one place where events meet effects: feeds the engine, performs all it asks for, and owns the one loop timer.
+
+Nothing in here decides. An event is handled whole (every effect performed) before the next; what is raised while
+effects are performed (a send that fails at once) waits its turn in a queue. Between two turns of the loop the engine
+is thus always at rest.
+
+An exception out of the engine is ours, never a peer's: it is logged with what caused it, counted, and the next event
+goes on. The engine's own state may have lost the one call that broke; the others must not pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import structlog
+
+from policies.lease import Leg
+from policies.limiter import Limiter, RegisterRequest
+from policies.verdicts import AdmitVerdict, RegisterVerdict
+from proxy.engine.effects import (
+    AskAdmission,
+    AskBindings,
+    AskName,
+    AskRegister,
+    CallAnswered,
+    CloseFlow,
+    Effect,
+    RegisterAsk,
+    ReleaseLease,
+    Transmit,
+    WriteRecord,
+)
+from proxy.engine.events import (
+    AdmissionDecided,
+    BindingsFound,
+    BudgetPlanned,
+    Event,
+    FlowFailed,
+    FramingFailed,
+    MessageIn,
+    NameFound,
+    RegisterDecided,
+    TimerFired,
+)
+from proxy.engine.record import CallRecord
+from proxy.net.network import Network
+from proxy.ops.counters import CallCounters, LoopCounters, Traffic
+from proxy.sip.flow import Flow, Local
+from proxy.sip.message import ParseError
+from proxy.sip.timers import Timers
+
+TIMER_SLACK = 0.01
+"""Seconds the loop timer rings after a deadline, to serve with it what is due until then: 100 rings a second at most,
+whatever the load, where exact ones would be a thousand. SIP's shortest timer is 500 ms."""
+
+REPORTS_MAX = 20
+"""Failures logged in full in each REPORTS_PERIOD; all are counted. A bug on every message must not fill a disk."""
+REPORTS_PERIOD = 60.0
+REPORT_BYTES = 4096
+"""Of the message that caused a failure."""
+
+_NEVER = float("inf")
+_RING = TimerFired()
+
+
+class Engine(Protocol):
+    """What the driver needs of proxy.engine.engine.Engine."""
+
+    @property
+    def timers(self) -> Timers: ...
+
+    def handle(self, event: Event, now: float, /) -> list[Effect]: ...
+
+
+class Driver:
+    """Is the Sink of the network and the LimiterUser of the limiter. Give it both by `attach` before anything comes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        received: Traffic,
+        sent: Traffic,
+        calls: CallCounters,
+        loop_counters: LoopCounters,
+        write_record: Callable[[CallRecord], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failures = 0
+        """Exceptions out of the engine or out of performing an effect, since the start."""
+        self._engine = engine
+        self._timers = engine.timers
+        self._count_in = received.count
+        self._count_out = sent.count
+        self._calls = calls
+        self._loop_counters = loop_counters
+        self._write_record = write_record
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._later: deque[Event] = deque()
+        self._busy = False
+        self._armed = _NEVER
+        """The deadline the loop timer is set for."""
+        self._ringer: asyncio.TimerHandle | None = None
+        self._senders: dict[Local, Callable[[Flow, bytes], None]] = {}
+        self._resolving: set[asyncio.Task[None]] = set()
+        self._reports: deque[float] = deque(maxlen=REPORTS_MAX)
+        self._log = structlog.get_logger("callgate.driver")
+        self._performers: dict[type, Callable[[Any], None]] = {
+            AskAdmission: self._ask_admission,
+            AskBindings: self._ask_bindings,
+            AskName: self._ask_name,
+            AskRegister: self._ask_register,
+            CallAnswered: self._call_answered,
+            CloseFlow: self._close_flow,
+            ReleaseLease: self._release_lease,
+            Transmit: self._transmit,
+            WriteRecord: self._record,
+        }
+
+    def attach(self, limiter: Limiter, network: Network) -> None:
+        """Tell it who performs. (They need the driver first, so they cannot be arguments.)"""
+        self._limiter = limiter
+        self._network = network
+        self._senders = network.senders
+
+    def feed(self, event: Event) -> None:
+        """Handle this event and everything that follows from it at once; or queue it, if called from inside of that."""
+        if self._busy:
+            self._later.append(event)
+            return
+        self._busy = True
+        later = self._later
+        clock = self._clock
+        try:
+            while True:
+                try:
+                    effects = self._engine.handle(event, clock())
+                except Exception:
+                    self._report(event)
+                else:
+                    if effects:
+                        self._perform(effects)
+                if not later:
+                    break
+                event = later.popleft()
+        finally:
+            self._busy = False
+        if self._timers.earliest < self._armed:
+            self._arm()
+
+    def close(self) -> None:
+        """No more timer, no more names. Events still fed are handled."""
+        if self._ringer is not None:
+            self._ringer.cancel()
+        self._armed = -_NEVER
+        for task in self._resolving:
+            task.cancel()
+
+    # Sink of the network ----------------------------------------------------------------------------------------------
+
+    def message(self, data: bytes, flow: Flow) -> None:
+        self._count_in(data)
+        self.feed(MessageIn(data, flow))
+
+    def flow_failed(self, flow: Flow) -> None:
+        self.feed(FlowFailed(flow))
+
+    def framing_failed(self, flow: Flow, error: ParseError) -> None:
+        self.feed(FramingFailed(flow, b"", error.reason))
+
+    # User of the limiter ----------------------------------------------------------------------------------------------
+
+    def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
+        self.feed(AdmissionDecided(leg, verdict))
+        record = getattr(leg.call, "record", None)
+        if record is not None:
+            self._calls.decided(record, leg.unbacked)
+
+    def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
+        self.feed(BudgetPlanned(payer, mode, exhausts_in, version))
+
+    def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
+        self._calls.registered(verdict)
+        self.feed(RegisterDecided(cast(RegisterAsk, ask), verdict))
+
+    def on_bindings(self, bindings: list[str] | None, user: object) -> None:
+        self.feed(BindingsFound(bindings, user))
+
+    # Effects ----------------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        senders = self._senders
+        count_out = self._count_out
+        performers = self._performers
+        remaining = iter(effects)
+        while True:
+            try:
+                for effect in remaining:
+                    if type(effect) is Transmit:
+                        data = effect.data
+                        senders[effect.flow.local](effect.flow, data)
+                        count_out(data)
+                    else:
+                        performers[type(effect)](effect)
+                return
+            except Exception:
+                self._report(effect)
+
+    def _transmit(self, effect: Transmit) -> None:
+        self._senders[effect.flow.local](effect.flow, effect.data)
+        self._count_out(effect.data)
+
+    def _ask_admission(self, effect: AskAdmission) -> None:
+        self._limiter.admit(effect.leg)
+
+    def _call_answered(self, effect: CallAnswered) -> None:
+        self._limiter.answered(effect.leg, effect.dialog)
+
+    def _release_lease(self, effect: ReleaseLease) -> None:
+        self._limiter.release(effect.leg, effect.outcome)
+
+    def _ask_register(self, effect: AskRegister) -> None:
+        # RegisterAsk leaves the type of its limits open; it is Limits or the engine would not have asked.
+        self._limiter.register(cast(RegisterRequest, effect.ask))
+
+    def _ask_bindings(self, effect: AskBindings) -> None:
+        self._limiter.bindings(effect.payer, effect.aor, effect.user)
+
+    def _record(self, effect: WriteRecord) -> None:
+        self._calls.over(effect.record)
+        self._write_record(effect.record)
+
+    def _close_flow(self, effect: CloseFlow) -> None:
+        self._network.close_flow(effect.flow)
+
+    def _ask_name(self, effect: AskName) -> None:
+        # A task of its own is dear, but a name is asked for once a minute at most.
+        task = self._loop.create_task(self._resolve(effect.host))
+        self._resolving.add(task)
+        task.add_done_callback(self._resolving.discard)
+
+    async def _resolve(self, host: str) -> None:
+        try:
+            found = await self._loop.getaddrinfo(host, None, type=2)
+        except (OSError, UnicodeError):
+            # The name has no address, or is none.
+            found = []
+        self.feed(NameFound(host, [str(entry[4][0]) for entry in found]))
+
+    # The loop timer ---------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._ringer is not None:
+            self._ringer.cancel()
+        self._armed = self._timers.earliest
+        self._ringer = self._loop.call_later(max(0.0, self._armed - self._clock()) + TIMER_SLACK, self._ring)
+
+    def _ring(self) -> None:
+        self._armed = _NEVER
+        self._ringer = None
+        self.feed(_RING)
+
+    # Our own failures -------------------------------------------------------------------------------------------------
+
+    def _report(self, cause: Event | Effect) -> None:
+        """Count and log the exception being handled, with the message it came from."""
+        self.failures += 1
+        now = self._clock()
+        if len(self._reports) == REPORTS_MAX and now - self._reports[0] < REPORTS_PERIOD:
+            return
+        self._reports.append(now)
+        data = getattr(cause, "data", b"")[:REPORT_BYTES]
+        self._log.error(
+            "internal error",
+            cause=type(cause).__name__,
+            flow=repr(getattr(cause, "flow", None)),
+            message=data.decode("latin-1"),
+            exc_info=True,
+        )

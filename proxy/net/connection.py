@@ -1,0 +1,98 @@
+"""One stream connection: its framer, its flow, and whether anything happens on it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from proxy.net.sink import Sink
+from proxy.sip.flow import Flow
+from proxy.sip.stream import PONG, FrameError, Framer, Keepalive
+
+WRITE_BUFFER_MAX = 1 << 20
+"""Bytes that wait for a peer that does not read; beyond that the connection is given up. Room for 1,000 messages."""
+
+
+class Owner(Protocol):
+    """The listener a connection belongs to."""
+
+    def opened(self, connection: Connection) -> Flow | None:
+        """The connection's flow; None when there are too many connections already."""
+
+    def lost(self, connection: Connection) -> None:
+        """It is closed, whoever did it."""
+
+
+class Connection(asyncio.Protocol):
+    """Accepted or opened by us; once it stands there is no difference."""
+
+    __slots__ = (
+        "_clogged",
+        "_framer",
+        "_owner",
+        "_sink",
+        "active",
+        "flow",
+        "idle",
+        "proven",
+        "shared",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+    flow: Flow
+
+    def __init__(self, owner: Owner, framer: Framer, sink: Sink) -> None:
+        self._owner = owner
+        self._framer = framer
+        self._sink = sink
+        self._clogged = False
+        self.active = True
+        """Something whole came or left since the last sweep. Single bytes do not count, so trickling is idling."""
+        self.idle = 0.0
+        """Seconds without anything whole, as of the last sweep."""
+        self.proven = False
+        """A whole message has come over it, or we opened it ourselves."""
+        self.shared: Flow | None = None
+        """The flow with conn = 0 that was sent over it, if any: it fails with the connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        flow = self._owner.opened(self)
+        if flow is None:
+            self.transport.abort()
+            return
+        self.flow = flow
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_MAX)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        for item in self._framer.feed(data):
+            if isinstance(item, bytes):
+                self.active = self.proven = True
+                self._sink.message(item, self.flow)
+            elif isinstance(item, FrameError):
+                self._sink.framing_failed(self.flow, item.error)
+                self.transport.close()
+                return
+            else:
+                self.active = True
+                if item is Keepalive.PING:
+                    # RFC 5626 §3.5.1: a double CRLF is answered with a single one.
+                    self.send(PONG)
+
+    def send(self, data: bytes) -> None:
+        """Write, or give the connection up when the peer has not read for WRITE_BUFFER_MAX bytes."""
+        if self._clogged:
+            self.transport.abort()
+            return
+        self.active = True
+        self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+
+    def resume_writing(self) -> None:
+        self._clogged = False
