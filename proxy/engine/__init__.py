@@ -1,1 +1,1 @@
-"""The calls: who calls whom, is it admitted, where does it go, when does it end. Pure: time and randomness are passed in."""
+"""The calls: who calls whom, is it admitted, where does it go, when does it end. Pure."""

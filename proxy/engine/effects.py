@@ -19,7 +19,6 @@ __all__ = [
     "AskBindings",
     "AskName",
     "AskRegister",
-    "AskSource",
     "CallAnswered",
     "CloseFlow",
     "Effect",
@@ -51,7 +50,7 @@ class CallAnswered:
 
 
 class ReleaseLease:
-    """Give the leg's lease back, with its outcome. Idempotent. Answer: events.BudgetPlanned for the calls that go on."""
+    """Give the leg's lease back, with its outcome. Answer: events.BudgetPlanned for the calls that go on."""
 
     __slots__ = ("leg", "outcome")
 
@@ -119,23 +118,14 @@ class AskRegister:
 
 
 class AskBindings:
-    """Which contacts has this account now (for requests other than INVITE). Answer: events.BindingsFound."""
+    """Which contacts has this account now: for requests other than INVITE, and to learn whether somebody registered
+    from the flow a call comes by (auth.invite: registered_source). Answer: events.BindingsFound."""
 
     __slots__ = ("aor", "payer", "user")
 
     def __init__(self, payer: str, aor: str, user: object) -> None:
         self.payer = payer
         self.aor = aor
-        self.user = user
-
-
-class AskSource:
-    """Which account registered from this flow (auth.invite: registered_source, unknown here). Answer: events.SourceFound."""
-
-    __slots__ = ("flow", "user")
-
-    def __init__(self, flow: Flow, user: object) -> None:
-        self.flow = flow
         self.user = user
 
 
@@ -174,7 +164,6 @@ Effect = (
     | ReleaseLease
     | AskRegister
     | AskBindings
-    | AskSource
     | AskName
     | WriteRecord
     | CloseFlow

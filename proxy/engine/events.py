@@ -72,17 +72,6 @@ class BindingsFound:
         self.user = user
 
 
-class SourceFound:
-    """Answer to effects.AskSource: aor of the account registered from that flow, or "" (nobody, or no answer)."""
-
-    __slots__ = ("aor", "flow", "user")
-
-    def __init__(self, flow: Flow, aor: str, user: object) -> None:
-        self.flow = flow
-        self.aor = aor
-        self.user = user
-
-
 class NameFound:
     """Answer to effects.AskName: numeric addresses, best first; empty when the name has none."""
 
@@ -153,7 +142,6 @@ Event = (
     | BudgetPlanned
     | RegisterDecided
     | BindingsFound
-    | SourceFound
     | NameFound
     | FlowFailed
     | FramingFailed

@@ -3,16 +3,18 @@
 Nearly all timers of SIP have one of a few constant delays, so what is added to such a delay later is also due later: a
 FIFO lane per delay keeps them sorted for nothing. The heap holds the head of each lane in use, and the odd deadlines.
 
-Entries are never removed by hand (a `TimerHandle.cancel` forgotten is a leak, one too many is a race): the handler
+Entries of a lane are never removed by hand (a cancel forgotten is a leak, one too many is a race): the handler
 compares the token with what its owner has become. A stale entry costs one such comparison, and while it waits 24
 bytes and the reference to its owner; so an owner drops its heavy fields when it ends, not when its timers have run.
+Odd deadlines may be hours away (the end of a call whose caller hangs up in a minute), so those can be cancelled: the
+entry lets go of its owner at once, and the heap is swept when more than half of it is dead.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 Handler = Callable[[Any, int, float], object]
@@ -21,6 +23,9 @@ Handler = Callable[[Any, int, float], object]
 # Delays that get a lane; the transaction layer needs about twenty. Beyond it a delay that is not constant after all
 # goes to the heap, where it costs O(log n) but leaves nothing behind.
 LANES_MAX = 64
+
+# Dead entries left in the heap before a sweep is worth while. Precedent: asyncio sweeps its cancelled timers at 100.
+SWEEP_MIN = 100
 
 _NEVER = float("inf")
 
@@ -68,14 +73,27 @@ class Lane:
         return len(self._starts)
 
 
+class TimerHandle:
+    """One odd deadline, to be cancelled with `Timers.cancel`."""
+
+    __slots__ = ("handler", "owner", "token")
+
+    def __init__(self, handler: Handler, owner: object, token: int) -> None:
+        self.handler: Handler | None = handler
+        """None once it rang or was cancelled."""
+        self.owner: object = owner
+        self.token = token
+
+
 class Timers:
     """Deadlines in monotonic seconds."""
 
-    __slots__ = ("_heap", "_lanes", "_sequence", "earliest")
+    __slots__ = ("_dead", "_heap", "_lanes", "_sequence", "earliest")
 
     def __init__(self) -> None:
-        # (deadline, tie breaker, lane) or (deadline, tie breaker, None, handler, owner, token)
-        self._heap: list[tuple[float, int, Lane | None, Handler | None, object, int]] = []
+        # (deadline, tie breaker, what is due)
+        self._heap: list[tuple[float, int, Lane | TimerHandle]] = []
+        self._dead = 0
         self._lanes: dict[tuple[float, Handler], Lane] = {}
         self._sequence = 0
         self.earliest = _NEVER
@@ -98,33 +116,50 @@ class Timers:
             lane = self.lane(delay, handler)
         lane.add(owner, token, now)
 
-    def at(self, deadline: float, handler: Handler, owner: object, token: int) -> None:
+    def at(self, deadline: float, handler: Handler, owner: object, token: int) -> TimerHandle:
         """Due at an arbitrary moment, at the next `expire` when that is past. O(log n)."""
+        handle = TimerHandle(handler, owner, token)
         self._sequence += 1
-        heappush(self._heap, (deadline, self._sequence, None, handler, owner, token))
+        heappush(self._heap, (deadline, self._sequence, handle))
         if deadline < self.earliest:
             self.earliest = deadline
+        return handle
+
+    def cancel(self, handle: TimerHandle) -> None:
+        """It will not ring. Cancelling twice, or what rang already, changes nothing. O(1), amortised."""
+        if handle.handler is None:
+            return
+        handle.handler = None
+        handle.owner = None
+        self._dead += 1
+        if self._dead > SWEEP_MIN and 2 * self._dead > len(self._heap):
+            self._heap = [entry for entry in self._heap if _alive(entry[2])]
+            heapify(self._heap)
+            self._dead = 0
 
     def queue(self, lane: Lane, deadline: float) -> None:
         """The head of `lane` is due at `deadline`. For `Lane` only."""
         self._sequence += 1
-        heappush(self._heap, (deadline, self._sequence, lane, None, None, 0))
+        heappush(self._heap, (deadline, self._sequence, lane))
         if deadline < self.earliest:
             self.earliest = deadline
 
     def expire(self, now: float) -> None:
         """Calls the handler of each entry that is due, in the order of deadlines. Handlers may add entries."""
-        heap = self._heap
         try:
-            while heap and heap[0][0] <= now:
-                _, _, lane, handler, owner, token = heappop(heap)
-                if lane is not None:
+            # Read anew each time round: a handler may cancel, and that may sweep.
+            while (heap := self._heap) and heap[0][0] <= now:
+                due = heappop(heap)[2]
+                if isinstance(due, Lane):
                     # As far as no other deadline comes first, a lane runs without touching the heap.
-                    lane.run(heap[0][0] if heap and heap[0][0] < now else now, now)
-                elif handler is not None:
-                    handler(owner, token, now)
+                    due.run(heap[0][0] if heap and heap[0][0] < now else now, now)
+                elif (handler := due.handler) is None:
+                    self._dead -= 1
+                else:
+                    due.handler = None
+                    handler(due.owner, due.token, now)
         finally:
-            self.earliest = heap[0][0] if heap else _NEVER
+            self.earliest = self._heap[0][0] if self._heap else _NEVER
 
     def next_deadline(self) -> float | None:
         """The earliest deadline, None when there is none."""
@@ -132,4 +167,8 @@ class Timers:
 
     def __len__(self) -> int:
         """Entries waiting, stale ones included. Walks the heap: for figures and tests."""
-        return sum(1 if entry[2] is None else len(entry[2]) for entry in self._heap)
+        return sum(len(due) if isinstance(due, Lane) else int(_alive(due)) for _, _, due in self._heap)
+
+
+def _alive(due: Lane | TimerHandle) -> bool:
+    return isinstance(due, Lane) or due.handler is not None

@@ -1,0 +1,248 @@
+"""A new call, from its INVITE to the limiter's verdict: who, whose limits, admitted or refused.
+
+Theory: nothing is charged before the caller is known and the callee has a place to go. Each leg is one question to the
+limiter; legs are asked one after the other, and what was taken is given back when a later one is refused (SPEC §3).
+A CANCEL that comes meanwhile is answered at once; the verdict is then given back when it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from policies.account import NoPlan
+from policies.lease import Leg, Outcome
+from policies.reasons import Reason
+from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
+from proxy.engine import calls
+from proxy.engine.bindings import Binding, flow_of, read_records, targets
+from proxy.engine.call import Call, CallState, Peer, Permit
+from proxy.engine.effects import AskAdmission
+from proxy.engine.facts import Callee, Caller, challenge
+from proxy.engine.forward import Context, forward_call, loop_hash_of, lower_max_forwards
+from proxy.engine.lines import raw_value, strip_untrusted
+from proxy.engine.record import CallRecord
+from proxy.engine.targets import Target, hop_of
+from proxy.sip.uri import parse_uri
+
+if TYPE_CHECKING:
+    from policies.catalog import Trunk
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+    from proxy.sip.stack import ServerTransaction
+
+
+def new_call(
+    core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
+) -> None:
+    """An INVITE that passed validation, from a caller we know."""
+    request = txn.request
+    assert request is not None
+    call = _call(core, txn, source, caller, callee, now)
+    calls.remember(core, call)
+    txn.user = call
+    reason, limit = _forbidden(core, call, caller, callee, now)
+    if reason is not None:
+        _refuse(core, call, reason, limit, None, now)
+        return
+    # RFC 3261 §16.2: a 100 at once; the limiter is a network trip away.
+    core.answer(txn, 100, "Trying", now)
+    strip_untrusted(request, caller.trunk)
+    core.out.append(AskAdmission(call.legs[0]))
+
+
+def _call(
+    core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
+) -> Call:
+    request = txn.request
+    assert request is not None
+    account = caller.account
+    from_line = raw_value(request, "from")
+    names = account.aor if account is not None else calls.user_of(from_line)
+    record = CallRecord(
+        request.call_id,
+        request.from_tag,
+        names,
+        callee.account.aor if callee.account is not None else callee.user,
+        now,
+    )
+    upstream = tuple(request.all_values("record-route")) if "record-route" in request.keys else ()
+    peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
+    peer.cseq = request.cseq
+    call = Call(f"{core.rng.getrandbits(64):016x}", request.call_id, peer, record, txn)
+    call.caller_account = account
+    call.caller_trunk = caller.trunk
+    call.callee_account = callee.account
+    call.route_trunk = callee.trunk
+    trunk = caller.trunk or callee.trunk
+    record.trunk = trunk.name if trunk is not None else ""
+    return call
+
+
+def _forbidden(
+    core: Core, call: Call, caller: Caller, callee: Callee, now: float
+) -> tuple[Reason | None, str]:
+    """What speaks against the call before any counter is looked at; else the legs are made."""
+    record = call.record
+    if core.draining:
+        return Reason.DRAINING, ""
+    if core.overloaded or len(core.calls) > core.snapshot.config.limits.calls_max:
+        return Reason.OVERLOAD, ""
+    if callee.account is None and callee.trunk is None:
+        return Reason.NO_ROUTE, ""
+    if caller.account is None and callee.account is None:
+        # Somebody outside calls somebody outside: nobody would pay.
+        return Reason.UNKNOWN_CALLER, ""
+    legs: list[Leg] = []
+    for account, incoming in ((caller.account, False), (callee.account, True)):
+        if account is None:
+            continue
+        limits = core.limits_of(account, now)
+        record.payers.append(limits.payer)
+        if not record.mode:
+            record.mode, record.direction = account.mode, "in" if incoming else "out"
+        if account.disabled:
+            return Reason.ACCOUNT_DISABLED, ""
+        if isinstance(limits, NoPlan):
+            return Reason.NO_PLAN, account.mode
+        legs.append(
+            Leg(
+                lease=call.token + ("i" if incoming else "o"),
+                limits=limits,
+                direction="in" if incoming else "out",
+                account=account.aor,
+                aor=account.aor if incoming else "",
+                nonce="" if incoming else caller.nonce,
+                nc=0 if incoming else caller.nc,
+                call=call,
+            )
+        )
+    call.legs = tuple(legs)
+    return None, ""
+
+
+def decided(core: Core, leg: Leg, verdict: AdmitVerdict, now: float) -> None:
+    """events.AdmissionDecided."""
+    call = leg.call
+    if not isinstance(call, Call):
+        return
+    if (
+        isinstance(verdict, Unavailable)
+        and core.snapshot.config.store.on_store_failure == "admit"
+        and not leg.aor
+    ):
+        # SPEC §5: the operator wants calls to go on; what they use is settled when the store is back. A callee of
+        # ours cannot be found without the store, so its calls are refused all the same.
+        leg.unbacked = True
+        verdict = Admitted(leg.lease)
+    if isinstance(verdict, Admitted):
+        call.leg_index += 1
+        _admitted(core, call, verdict, now)
+        return
+    if call.cancelled:
+        # The leg was not taken; what an earlier leg holds is a failed attempt like any cancelled one.
+        _gone(core, call, now)
+    elif isinstance(verdict, Refused):
+        _refuse(core, call, verdict.reason, verdict.limit, verdict.resets_in_ms, now)
+    elif isinstance(verdict, Replayed):
+        _challenge_again(core, call, now)
+    else:
+        _refuse(core, call, Reason.STORE_UNAVAILABLE, "", None, now)
+
+
+def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
+    if call.cancelled:
+        _gone(core, call, now)
+        return
+    if call.leg_index < len(call.legs):
+        core.out.append(AskAdmission(call.legs[call.leg_index]))
+        return
+    txn = call.txn
+    assert txn is not None
+    assert txn.request is not None
+    request = txn.request
+    source = call.caller.flow
+    context = Context(txn, request, source)
+    if call.callee_account is not None:
+        context.groups = binding_targets(core, verdict.bindings or [])
+    elif call.route_trunk is not None:
+        context.groups = trunk_targets(core, call.route_trunk, request.uri)
+    if not context.groups:
+        reason = Reason.NOT_REGISTERED if call.callee_account is not None else Reason.NO_ROUTE
+        _refuse(core, call, reason, "", None, now)
+        return
+    call.state = CallState.TRYING
+    call.record.decision = "admitted"
+    context.record_route = f";c={call.token}>"
+    context.loop_hash = loop_hash_of(request)
+    lower_max_forwards(request)
+    forward_call(core, context, call, Permit(call.legs), now)
+
+
+def binding_targets(core: Core, records: list[str]) -> list[Sequence[Target]]:
+    """Groups of targets, the first to try last; over the flows the contacts registered from."""
+    groups: list[Sequence[Target]] = []
+    for bindings in reversed(targets(read_records(records))):
+        group = [target for binding in bindings if (target := _binding_target(core, binding)) is not None]
+        if group:
+            groups.append(group)
+    return groups
+
+
+def _binding_target(core: Core, binding: Binding) -> Target | None:
+    flow = flow_of(binding, core.instance, core.flows)
+    if flow is None:
+        return None
+    return Target(binding.uri, flow, flow.transport, flow.host, flow.port)
+
+
+def trunk_targets(core: Core, trunk: Trunk, request_uri: str) -> list[Sequence[Target]]:
+    """One group a target, the first to try last. The dialled user part goes to each target's host."""
+    dialled = parse_uri(request_uri)
+    groups: list[Sequence[Target]] = []
+    for text in reversed(trunk.targets):
+        uri = parse_uri(text)
+        if uri is None:
+            continue
+        user = dialled.user if dialled is not None and dialled.user is not None else uri.user
+        groups.append([hop_of(core, uri, f"sip:{user}@{text.removeprefix('sip:').rpartition('@')[2]}")])
+    return groups
+
+
+def cancelled(core: Core, call: Call, now: float) -> None:
+    """The caller's CANCEL while the limiter is still being asked: answered now, given back when the verdict comes."""
+    call.cancelled = True
+    call.record.status = 487
+    if call.txn is not None:
+        core.answer(call.txn, 487, "Request Terminated", now)
+
+
+def _gone(core: Core, call: Call, now: float) -> None:
+    """The verdict came for a call that is over. SPEC §3: an admitted INVITE that the caller cancels is a failure."""
+    all_taken = call.leg_index == len(call.legs)
+    calls.release(core, call, Outcome.FAIL if all_taken else Outcome.VOID)
+    call.state = CallState.ENDED
+    record = call.record
+    if not record.cut:
+        record.cause, record.ended_by = "cancelled", "caller"
+    record.decision = "admitted" if all_taken else "none"
+    record.outcome = "fail" if all_taken else "rejected"
+    calls.write(core, call, now)
+    calls.forget(core, call)
+
+
+def _refuse(core: Core, call: Call, reason: Reason, limit: str, resets_in_ms: int | None, now: float) -> None:
+    row, extra = core.refusal(reason, limit, resets_in_ms)
+    if call.txn is not None:
+        core.answer(call.txn, row.status, row.phrase, now, extra)
+    calls.refused(core, call, reason, row.status, now)
+
+
+def _challenge_again(core: Core, call: Call, now: float) -> None:
+    """The store saw this nonce count before (RFC 7616 §3.4): a fresh nonce, and no word of the old one."""
+    txn = call.txn
+    assert txn is not None
+    challenge(core, txn, True, now)
+    calls.release(core, call, Outcome.VOID)
+    call.state = CallState.ENDED
+    calls.forget(core, call)

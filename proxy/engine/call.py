@@ -1,0 +1,152 @@
+"""A call: one admitted INVITE, the leases its legs hold, and the dialogs that came of it.
+
+Theory: the *transactions* of a call live in forward.Context and are gone 32 s after its answer; what stays for the
+length of the call is this, so it is small. One INVITE may end in several dialogs (forked 2xx, RFC 3261 §13.2.2.4):
+the call is counted once and every dialog of it is ended.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from policies.lease import Leg
+from policies.reasons import Reason
+from proxy.engine.record import CallRecord
+from proxy.sip.flow import Flow
+
+if TYPE_CHECKING:
+    from policies.catalog import Account, Trunk
+    from proxy.engine.forward import Context
+    from proxy.sip.stack import ServerTransaction
+    from proxy.sip.timers import TimerHandle
+
+
+class CallState(enum.IntEnum):
+    """Where a call stands. It only ever moves down this list (ADMITTING may jump to ENDED)."""
+
+    ADMITTING = 0  # the limiter is being asked
+    TRYING = 1  # admitted; no 2xx yet
+    ANSWERED = 2  # a 2xx went up
+    CUTTING = 3  # over for limits and records; our BYEs are under way
+    ENDED = 4  # over
+
+
+class Permit:
+    """Proof that every leg of a call was admitted: forward_call takes one, and only admission makes one."""
+
+    __slots__ = ("legs",)
+
+    def __init__(self, legs: tuple[Leg, ...]) -> None:
+        self.legs = legs
+
+
+class Peer:
+    """One end of a dialog as we must know it to send it a request of our own (RFC 3261 §12.1)."""
+
+    __slots__ = ("cseq", "flow", "line", "routes", "tag", "target", "trunk", "follow_flow")
+
+    def __init__(
+        self, flow: Flow, tag: str, line: str, target: str, routes: tuple[str, ...], trunk: Trunk | None
+    ) -> None:
+        self.flow = flow
+        """The way its messages come."""
+        self.tag = tag
+        self.line = line
+        """Its From or To value, with the tag: the To of what we send it, the From of what we send for it."""
+        self.target = target
+        """Its Contact value as it was written: the remote target, parsed only when needed."""
+        self.routes = routes
+        """Route values from us to it, in order; () nearly always."""
+        self.cseq = 0
+        """The highest CSeq number it has sent."""
+        self.trunk = trunk
+        """None: one of our accounts, reached over its flow whatever its Contact says (it may be behind NAT)."""
+        self.follow_flow = trunk is None
+
+
+class Dialog:
+    """A 2xx (or, still early, a provisional with a To tag) of one call: the callee's half; the caller's is shared."""
+
+    __slots__ = ("acked", "callee", "confirmed", "over")
+
+    def __init__(self, callee: Peer) -> None:
+        self.callee = callee
+        self.confirmed = False
+        self.acked = False
+        """The ACK for its 2xx has passed."""
+        self.over = False
+        """A BYE passed, or its end was answered with 481 or 408."""
+
+
+class Call:
+    """One dialog-forming INVITE of somebody we know, from admission to the end of its last dialog."""
+
+    __slots__ = (
+        "byes",
+        "call_id",
+        "callee_account",
+        "caller",
+        "caller_account",
+        "caller_trunk",
+        "cancelled",
+        "context",
+        "cut_reason",
+        "deadline",
+        "dialogs",
+        "leg_index",
+        "legs",
+        "record",
+        "route_trunk",
+        "state",
+        "token",
+        "txn",
+    )
+
+    def __init__(
+        self, token: str, call_id: str, caller: Peer, record: CallRecord, txn: ServerTransaction
+    ) -> None:
+        self.token = token
+        """Names the call in our Record-Route and in its lease ids."""
+        self.call_id = call_id
+        self.caller = caller
+        self.record = record
+        self.txn: ServerTransaction | None = txn
+        """The INVITE's server transaction, until a final answer was given to it."""
+        self.context: Context | None = None
+        self.caller_account: Account | None = None
+        self.caller_trunk: Trunk | None = None
+        self.callee_account: Account | None = None
+        self.route_trunk: Trunk | None = None
+        self.state = CallState.ADMITTING
+        self.legs: tuple[Leg, ...] = ()
+        self.leg_index = 0
+        """The leg being asked for while ADMITTING; the legs before it are taken."""
+        self.cancelled = False
+        """The caller's CANCEL came while the limiter was being asked."""
+        self.cut_reason: Reason | None = None
+        self.dialogs: list[Dialog] = []
+        self.deadline: TimerHandle | None = None
+        """call_duration's end."""
+        self.byes = 0
+        """BYEs of ours under way."""
+
+    def dialog(self, tag: str) -> Dialog | None:
+        """The dialog with this callee tag."""
+        for dialog in self.dialogs:
+            if dialog.callee.tag == tag:
+                return dialog
+        return None
+
+
+class Budget:
+    """The running calls of one payer and mode on this instance that drain one total_duration together."""
+
+    __slots__ = ("calls", "handle", "key", "version")
+
+    def __init__(self, key: tuple[str, str]) -> None:
+        self.key = key
+        self.calls: dict[str, Call] = {}
+        self.version = 0
+        self.handle: TimerHandle | None = None
+        """Rings when the budget is used up."""

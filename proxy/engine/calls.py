@@ -1,0 +1,258 @@
+"""What happens to a call: an early dialog, an answer, a failure, an end. Leases are released here only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.lease import Leg, Outcome
+from policies.reasons import Reason
+from proxy.engine.call import Budget, Call, CallState, Dialog, Peer
+from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
+from proxy.engine.forward import Branch, Context
+from proxy.engine.lines import raw_value
+from proxy.sip.message import Response
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+    from proxy.engine.record import Decision, OutcomeLabel
+    from proxy.sip.timers import TimerHandle
+
+
+def remember(core: Core, call: Call) -> None:
+    """The call exists from here on."""
+    core.calls[call.token] = call
+    line = core.by_call_id.get(call.call_id)
+    if line is None:
+        core.by_call_id[call.call_id] = [call]
+    else:
+        line.append(call)
+
+
+def forget(core: Core, call: Call) -> None:
+    """Nothing of the call is under way any more. Forgetting twice changes nothing."""
+    if core.calls.pop(call.token, None) is None:
+        return
+    line = core.by_call_id[call.call_id]
+    line.remove(call)
+    if not line:
+        del core.by_call_id[call.call_id]
+    call.context = None
+    call.txn = None
+    for leg in call.legs:
+        leg.call = None
+
+
+def user_of(from_value: str) -> str:
+    """The user part of a From value, for people; "anonymous" when it has none."""
+    start = from_value.find("sip:") + 4
+    end = from_value.find("@", start)
+    return from_value[start:end] if start > 3 and end > start else "anonymous"
+
+
+# Towards an answer ---------------------------------------------------------------------------------------------------
+
+
+def early(core: Core, call: Call, branch: Branch, response: Response) -> None:
+    """A provisional response with a To tag: PRACK and UPDATE may come in this early dialog (RFC 3261 §12.1)."""
+    if call.state is CallState.TRYING and call.dialog(response.to_tag) is None:
+        call.dialogs.append(Dialog(_callee(core, call, branch, response)))
+
+
+def answered(core: Core, call: Call, branch: Branch, response: Response, now: float) -> bool:
+    """A 2xx from a branch. True: it goes up. False: the call is over for us, and the callee must be told so."""
+    dialog = call.dialog(response.to_tag)
+    if dialog is not None and dialog.confirmed:
+        return True  # the callee repeats its 2xx until the ACK arrives
+    state = call.state
+    if state >= CallState.CUTTING:
+        return False
+    if dialog is None:
+        dialog = Dialog(_callee(core, call, branch, response))
+        call.dialogs.append(dialog)
+    else:
+        # RFC 3261 §13.2.2.4: the 2xx settles route set and remote target of what was an early dialog.
+        dialog.callee = _callee(core, call, branch, response)
+    dialog.confirmed = True
+    if state is CallState.TRYING:
+        _first_answer(core, call, response.status, now)
+    return True
+
+
+def _first_answer(core: Core, call: Call, status: int, now: float) -> None:
+    call.state = CallState.ANSWERED
+    call.txn = None
+    record = call.record
+    record.answered_at = now
+    record.status = status
+    call_ms = 0
+    for leg in call.legs:
+        limits = leg.limits
+        limit = limits.call_duration
+        if limit is not None and limit.applies(leg.direction) and (not call_ms or limit.value < call_ms):
+            call_ms = limit.value
+        if limits.total_duration is not None and limits.total_duration.applies(leg.direction):
+            key = (limits.payer, limits.mode)
+            budget = core.budgets.get(key)
+            if budget is None:
+                budget = core.budgets[key] = Budget(key)
+            budget.calls[call.token] = call
+        leg.answered = True
+        core.out.append(CallAnswered(leg, ""))
+    if call_ms:
+        call.deadline = core.timers.at(now + call_ms / 1000, core.on_call_duration, call, 0)
+
+
+def _callee(core: Core, call: Call, branch: Branch, response: Response) -> Peer:
+    assert branch.txn is not None
+    return Peer(
+        branch.txn.flow,
+        response.to_tag,
+        raw_value(response, "to"),
+        raw_value(response, "contact"),
+        routes_beyond(core, response),
+        call.route_trunk,
+    )
+
+
+def routes_beyond(core: Core, response: Response) -> tuple[str, ...]:
+    """The Record-Route values that proxies between us and the callee added, in the order we would use them."""
+    keys = response.keys
+    if "record-route" not in keys:
+        return ()
+    first = response.lines[keys.index("record-route")].partition(":")[2].lstrip()
+    if first.startswith(core.own_prefixes):
+        return ()
+    beyond: list[str] = []
+    for value in response.all_values("record-route"):
+        if value.startswith(core.own_prefixes):
+            break
+        beyond.insert(0, value)
+    return tuple(beyond)
+
+
+def refresh_target(context: Context, response: Response) -> None:
+    """RFC 3261 §12.2.1.2, §12.2.2: a 2xx to a re-INVITE or UPDATE moves both remote targets (never the route sets).
+
+    RFC 6141 §4.4 has the target of the request move even earlier; for us it matters only to our own BYE.
+    """
+    call, dialog, request = context.call_of_dialog, context.dialog, context.request
+    if call is None or dialog is None or request.method not in ("INVITE", "UPDATE"):
+        return
+    sender, receiver = (call.caller, dialog.callee) if context.from_caller else (dialog.callee, call.caller)
+    sender.target = raw_value(request, "contact") or sender.target
+    receiver.target = raw_value(response, "contact") or receiver.target
+
+
+# The end -------------------------------------------------------------------------------------------------------------
+
+
+def release(core: Core, call: Call, outcome: Outcome) -> None:
+    """Give every lease that was taken back, once."""
+    deadline = call.deadline
+    if deadline is not None:
+        core.timers.cancel(deadline)
+        call.deadline = None
+    for leg in call.legs[: call.leg_index]:
+        give_back(core, leg, outcome)
+        if leg.answered and leg.limits.total_duration is not None:
+            _leave_budget(core, call, (leg.limits.payer, leg.limits.mode))
+
+
+def give_back(core: Core, leg: Leg, outcome: Outcome) -> None:
+    """One leg, once."""
+    if not leg.released:
+        leg.released = True
+        core.out.append(ReleaseLease(leg, outcome))
+
+
+def _leave_budget(core: Core, call: Call, key: tuple[str, str]) -> None:
+    budget = core.budgets.get(key)
+    if budget is None:
+        return
+    budget.calls.pop(call.token, None)
+    if not budget.calls:
+        if budget.handle is not None:
+            core.timers.cancel(budget.handle)
+        del core.budgets[key]
+
+
+def failed(core: Core, call: Call, status: int, now: float) -> None:
+    """The admitted call got a final answer that is no 2xx."""
+    if call.state >= CallState.CUTTING:
+        return
+    # SPEC §3: challenges are neither success nor failure, whoever asks them.
+    outcome = Outcome.VOID if status in (401, 407) else Outcome.FAIL
+    release(core, call, outcome)
+    call.state = CallState.ENDED
+    record = call.record
+    record.status = status
+    record.outcome = "fail" if outcome is Outcome.FAIL else "rejected"
+    if not record.cause:
+        record.cause = (
+            "cancelled" if call.cancelled else "challenged" if outcome is Outcome.VOID else "rejected"
+        )
+        record.ended_by = "caller" if call.cancelled else "callee"
+    write(core, call, now)
+    forget(core, call)
+
+
+def ended(core: Core, call: Call, by_caller: bool, cause: str, now: float) -> None:
+    """An answered call whose last dialog is gone."""
+    if call.state is not CallState.ANSWERED:
+        return
+    release(core, call, Outcome.SUCCESS)
+    call.state = CallState.ENDED
+    record = call.record
+    record.outcome = "success"
+    record.cause = cause
+    record.ended_by = "caller" if by_caller else "callee"
+    write(core, call, now)
+    forget(core, call)
+
+
+def refused(core: Core, call: Call, reason: Reason, status: int, now: float) -> None:
+    """A limit or policy of ours said no: what was taken for other legs goes back as if it never was."""
+    release(core, call, Outcome.VOID)
+    call.state = CallState.ENDED
+    record = call.record
+    record.reason = reason.value
+    not_asked = reason in (Reason.NO_ROUTE, Reason.NOT_REGISTERED)
+    finish_record(
+        core, call, "none" if not_asked else "refused", "rejected" if not_asked else "refused", status, now
+    )
+    forget(core, call)
+
+
+def finish_record(
+    core: Core, call: Call, decision: Decision, outcome: OutcomeLabel, status: int, now: float
+) -> None:
+    """Write the record of a call that did not get through."""
+    record = call.record
+    record.decision, record.outcome, record.status = decision, outcome, status
+    record.ended_by = "callgate"
+    write(core, call, now)
+
+
+def write(core: Core, call: Call, now: float) -> None:
+    """The one record of the call."""
+    call.record.ended_at = now
+    core.out.append(WriteRecord(call.record))
+
+
+# The shared budget ---------------------------------------------------------------------------------------------------
+
+
+def plan_budget(
+    core: Core, key: tuple[str, str], exhausts_in: float | None, version: int, now: float
+) -> None:
+    """events.BudgetPlanned: when the calls of this payer have used its total_duration up."""
+    budget = core.budgets.get(key)
+    if budget is None or version < budget.version:
+        return
+    budget.version = version
+    handle: TimerHandle | None = budget.handle
+    if handle is not None:
+        core.timers.cancel(handle)
+        budget.handle = None
+    if exhausts_in is not None:
+        budget.handle = core.timers.at(now + exhausts_in, core.on_budget, budget, 0)

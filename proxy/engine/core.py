@@ -1,0 +1,257 @@
+"""What the rooms of the engine share: settings, tables, the stack, and the list that effects are put on.
+
+The rooms (admission, forward, respond, indialog, teardown …) are plain functions with the `Core` as first argument.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from policies.account import Limits, Mode, NoPlan
+from policies.catalog import Account, Trunk
+from policies.reasons import Reason, Row, rows
+from policies.resolve import resolve
+from proxy.engine.bindings import Sources
+from proxy.engine.call import Budget, Call
+from proxy.engine.counters import EngineCounters
+from proxy.engine.digest import Digest
+from proxy.engine.effects import AskName, Effect
+from proxy.engine.snapshot import Snapshot
+from proxy.sip.flow import Flow, FlowTable, Local
+from proxy.sip.ids import Ids
+from proxy.sip.outputs import Transmit
+from proxy.sip.serialise import reply
+from proxy.sip.stack import ServerTransaction, Stack
+from proxy.sip.timers import Handler, Timers
+
+NAMES_MAX = 4096
+"""Host names remembered at once. Precedent: Kamailio's dns_cache_mem is 500 kB, some 4,000 entries."""
+WAITING_MAX = 10_000
+"""Requests that wait for a name at once; more are dropped and the peer retransmits."""
+NAME_TTL = 60.0
+"""Seconds a resolved name is used; getaddrinfo does not tell the record's own TTL."""
+SOURCES_MAX = 16_384
+"""Source addresses whose trunk is remembered (one dict entry each)."""
+
+
+class LocalText:
+    """The texts that name one of our sockets in messages, made once."""
+
+    __slots__ = ("local", "record_route", "route_prefix", "sent_by", "via")
+
+    def __init__(self, local: Local) -> None:
+        transport = local.transport
+        self.local = local
+        self.via = f"Via: SIP/2.0/{transport} {local.host}:{local.port};branch="
+        self.sent_by = f" {local.host}:{local.port};"
+        """How our sent-by stands in a Via line of ours."""
+        # RFC 3261 §16.6 step 4: lr always; transport only where it is not the default of the scheme.
+        parameter = "" if transport == "UDP" else f";transport={transport.lower()}"
+        self.route_prefix = f"<sip:{local.host}:{local.port}{parameter};lr"
+        self.record_route = f"Record-Route: {self.route_prefix}"
+
+
+class Core:
+    """The engine's state. One for each process."""
+
+    __slots__ = (
+        "_limits",
+        "_trunks",
+        "budgets",
+        "by_call_id",
+        "calls",
+        "counters",
+        "digest",
+        "draining",
+        "flows",
+        "ids",
+        "instance",
+        "names",
+        "on_ack_overdue",
+        "on_branch_failed",
+        "on_budget",
+        "on_call_duration",
+        "on_timer_c",
+        "out",
+        "overloaded",
+        "own",
+        "own_prefixes",
+        "reasons",
+        "rng",
+        "server_name",
+        "snapshot",
+        "sources",
+        "stack",
+        "texts",
+        "timers",
+        "waiting",
+        "waiting_count",
+        "wall_offset",
+    )
+
+    stack: Stack
+    on_timer_c: Handler
+    on_branch_failed: Handler
+    on_call_duration: Handler
+    on_budget: Handler
+    on_ack_overdue: Handler
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        tables: Sequence[FlowTable],
+        rng: random.Random,
+        timers: Timers,
+        instance: str,
+        digest: Digest,
+    ) -> None:
+        self.timers = timers
+        self.instance = instance
+        """Names this process, new at each start: the numbers of connections belong to it."""
+        self.digest = digest
+        self.sources = Sources()
+        """Who registered from which flow through this process."""
+        self.rng = rng
+        self.ids = Ids(rng)
+        self.out: list[Effect] = []
+        self.counters = EngineCounters()
+        self.flows = tuple(tables)
+        self.texts: dict[Local, LocalText] = {table.local: LocalText(table.local) for table in tables}
+        self.own_prefixes = tuple(text.route_prefix for text in self.texts.values())
+        self.own = frozenset((local.host.lower(), local.port) for local in self.texts)
+        """(host, port) that mean us, as they stand in URIs."""
+        first = tables[0].local
+        self.server_name = f"{first.host}:{first.port}"
+        """The warn-agent of our Warning headers."""
+        self.calls: dict[str, Call] = {}
+        """By token: every call from admission until its last dialog is gone."""
+        self.by_call_id: dict[str, list[Call]] = {}
+        self.budgets: dict[tuple[str, str], Budget] = {}
+        """By (payer, mode): the running calls that share a total_duration."""
+        self.names: dict[str, tuple[float, list[str]]] = {}
+        self.waiting: dict[str, list[tuple[Callable[[Flow | None, float], None], str, int, str]]] = {}
+        self.waiting_count = 0
+        self.draining = False
+        self.overloaded = False
+        self.wall_offset = 0.0
+        """Unix time minus engine time, in seconds; the driver keeps it right."""
+        self.configure(snapshot)
+
+    def configure(self, snapshot: Snapshot) -> None:
+        """Use this snapshot from now on. Running calls keep the leases and deadlines they have."""
+        self.snapshot = snapshot
+        self.reasons: Mapping[Reason, Row] = rows(snapshot.config.refusals)
+        self._limits: dict[tuple[str, Mode], Limits | NoPlan] = {}
+        self._trunks: dict[str, Trunk | None] = {}
+
+    # Who -------------------------------------------------------------------------------------------------------------
+
+    def trunk_at(self, host: str) -> Trunk | None:
+        """The trunk that sends from this address."""
+        trunks = self._trunks
+        if host in trunks:
+            return trunks[host]
+        if len(trunks) >= SOURCES_MAX:
+            trunks.clear()
+        trunk = trunks[host] = self.snapshot.catalog.trunk_at(host)
+        return trunk
+
+    def limits_of(self, account: Account, now: float) -> Limits | NoPlan:
+        """What the account's payer may do in the account's mode, resolved once until an activation starts or ends."""
+        key = (account.subscriber, account.mode)
+        wall = now + self.wall_offset
+        found = self._limits.get(key)
+        if found is None or found.valid_until <= wall:
+            found = self._limits[key] = resolve(self.snapshot.catalog, account.subscriber, account.mode, wall)
+        return found
+
+    def is_own(self, host: str, port: int | None) -> bool:
+        """Whether a URI's host and port mean this proxy: one of our sockets, or a domain of ours."""
+        return host in self.snapshot.catalog.domains or (host, port or 5060) in self.own
+
+    # Where -----------------------------------------------------------------------------------------------------------
+
+    def flow_to(self, transport: str, host: str, port: int) -> Flow | None:
+        """The flow to a numeric address; None when we have no socket of that transport and family."""
+        family = 6 if ":" in host else 4
+        for table in self.flows:
+            local = table.local
+            if local.transport == transport and local.family == family:
+                return table.get(host, port)
+        return None
+
+    def flow_beside(self, source: Flow, port: int) -> Flow:
+        """Another port of the peer of `source`, from the same socket of ours."""
+        for table in self.flows:
+            if table.local is source.local:
+                return table.get(source.host, port)
+        return source
+
+    def when_resolved(
+        self, transport: str, host: str, port: int, then: Callable[[Flow | None, float], None], now: float
+    ) -> None:
+        """Call `then(flow, now)` once a name is known: at once for a known one, else when NameFound comes."""
+        known = self.names.get(host)
+        if known is not None and known[0] > now:
+            then(self.first_flow(transport, known[1], port), now)
+            return
+        if self.waiting_count >= WAITING_MAX:
+            then(None, now)
+            return
+        self.waiting_count += 1
+        line = self.waiting.get(host)
+        if line is None:
+            self.waiting[host] = line = []
+            self.out.append(AskName(host))
+        line.append((then, transport, port, host))
+
+    def name_found(self, host: str, addresses: list[str], now: float) -> None:
+        """events.NameFound."""
+        if len(self.names) >= NAMES_MAX:
+            self.names.clear()
+        self.names[host] = (now + NAME_TTL, addresses)
+        for then, transport, port, _ in self.waiting.pop(host, ()):
+            self.waiting_count -= 1
+            then(self.first_flow(transport, addresses, port), now)
+
+    def first_flow(self, transport: str, addresses: list[str], port: int) -> Flow | None:
+        """The flow to the first address that a socket of ours can reach."""
+        for address in addresses:
+            flow = self.flow_to(transport, address, port)
+            if flow is not None:
+                return flow
+        return None
+
+    # Answers of our own ----------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        txn: ServerTransaction,
+        status: int,
+        phrase: str,
+        now: float,
+        extra: Sequence[str] = (),
+        body: bytes = b"",
+    ) -> None:
+        """Answer the transaction ourselves. What has been answered already is left as it is."""
+        request = txn.request
+        if request is None:
+            return
+        tag = self.ids.tag() if status > 100 else ""
+        self.stack.respond(txn, status, reply(request, status, phrase, tag, None, extra, body), now)
+
+    def refusal(self, reason: Reason, limit: str, resets_in_ms: int | None) -> tuple[Row, list[str]]:
+        """The row of a refusal and the header lines that go with it (SPEC §4)."""
+        row = self.reasons[reason]
+        extra = [f'Warning: 399 {self.server_name} "{row.warning(limit, resets_in_ms)}"']
+        if row.retry_after or row.status == 503:
+            extra.append("Retry-After: 5")
+        elif resets_in_ms is not None:
+            # RFC 3261 §20.33: when to try again; the windows of a tariff end at a known second.
+            extra.append(f"Retry-After: {max(1, -(-resets_in_ms // 1000))}")
+        return row, extra
+
+    def transmit(self, flow: Flow, data: bytes) -> None:
+        """Send outside any transaction."""
+        self.out.append(Transmit(flow, data))

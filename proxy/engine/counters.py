@@ -1,0 +1,32 @@
+"""What the engine counts beyond the one record a call: plain integers, read at scrape by proxy/ops/metrics.py."""
+
+from __future__ import annotations
+
+from proxy.sip.message import ErrorKind
+
+
+class EngineCounters:
+    """One for each process."""
+
+    __slots__ = (
+        "challenges",
+        "crossed",
+        "late_answers",
+        "parse_errors",
+        "stray_requests",
+        "teardowns_failed",
+    )
+
+    def __init__(self) -> None:
+        self.challenges = 0
+        """401 and 407 sent."""
+        self.crossed = 0
+        """In-dialog requests that met a call already cut."""
+        self.late_answers = 0
+        """2xx that came after the caller had got a final answer: acknowledged and ended by us."""
+        self.parse_errors: dict[ErrorKind, int] = dict.fromkeys(ErrorKind, 0)
+        """Every ParseError, answered or not."""
+        self.stray_requests = 0
+        """ACKs and in-dialog requests that belong to nothing of ours."""
+        self.teardowns_failed = 0
+        """BYEs of ours that no one answered on any path."""

@@ -1,0 +1,386 @@
+"""The pure core's one door: `handle(event, now)` in, effects out.
+
+The engine is the user of the transaction layer (proxy.sip.transaction.TransactionUser); what it does with a message is
+in the rooms: validate, facts, admission, forward, respond, indialog, relay, registrar, teardown.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from policies.reasons import Reason
+from proxy.engine import admission, calls, indialog, relay, respond, teardown
+from proxy.engine.bindings import flow_of, read_records
+from proxy.engine.call import Budget, Call, CallState, Dialog
+from proxy.engine.core import Core
+from proxy.engine.digest import Digest
+from proxy.engine.effects import AskBindings, CloseFlow, Effect, WriteRecord
+from proxy.engine.events import (
+    AdmissionDecided,
+    BindingsFound,
+    BudgetPlanned,
+    DrainStarted,
+    Event,
+    FlowFailed,
+    FramingFailed,
+    Hangup,
+    MessageIn,
+    NameFound,
+    OverloadChanged,
+    RegisterDecided,
+    SnapshotChanged,
+    TimerFired,
+)
+from proxy.engine.facts import AskFirst, Caller, Unknown, Unproved, callee_of, caller_of, challenge
+from proxy.engine.forward import Branch, Context, cancel_all
+from proxy.engine.record import CallRecord
+from proxy.engine.registrar import Registrar
+from proxy.engine.snapshot import Snapshot
+from proxy.engine.targets import take_own_routes
+from proxy.engine.teardown import Bye
+from proxy.engine.validate import validate
+from proxy.sip.flow import Flow, FlowTable
+from proxy.sip.message import ParseError, Request, Response
+from proxy.sip.parse import parse
+from proxy.sip.serialise import received_via, reply
+from proxy.sip.stack import ClientTransaction, ServerTransaction, Stack, TimerConfig
+from proxy.sip.timers import Timers
+from proxy.sip.transaction import Counters
+from proxy.sip.uri import parse_uri
+
+
+class Waiting:
+    """A request that waits for the store to say who registered from its flow."""
+
+    __slots__ = ("aor", "cancelled", "source", "txn")
+
+    def __init__(self, txn: ServerTransaction, source: Flow, aor: str) -> None:
+        self.txn = txn
+        self.source = source
+        self.aor = aor
+        self.cancelled = False
+
+
+class Engine:
+    """One for each process."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        tables: Sequence[FlowTable],
+        rng: random.Random,
+        instance: str,
+        secret: bytes,
+    ) -> None:
+        """`tables`: one for each listening socket, shared with the network layer. `instance`: new at each start.
+        `secret`: signs digest nonces, the same on all instances of a service."""
+        config = snapshot.config
+        self.timers = Timers()
+        digest = Digest(secret, config.auth.nonce_life, config.auth.algorithms)
+        self.core = core = Core(snapshot, tables, rng, self.timers, instance, digest)
+        self.stack_counters = Counters()
+        times = config.timers
+        core.stack = Stack(
+            self,
+            self.timers,
+            core.out,
+            TimerConfig(times.t1, times.t2, times.t4, config.limits.transactions_max),
+            self.stack_counters,
+        )
+        core.on_timer_c = self._on_timer_c
+        core.on_branch_failed = self._on_branch_failed
+        core.on_call_duration = self._on_call_duration
+        core.on_budget = self._on_budget
+        core.on_ack_overdue = self._on_ack_overdue
+        self.registrar = Registrar(core)
+
+    # The door --------------------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event. The effects are to be performed, in order, before the next call, which reuses the list."""
+        core = self.core
+        out = core.out
+        out.clear()
+        match event:
+            case MessageIn():
+                self._message(event.data, event.flow, now)
+            case TimerFired():
+                self.timers.expire(now)
+            case AdmissionDecided():
+                admission.decided(core, event.leg, event.verdict, now)
+            case BudgetPlanned():
+                calls.plan_budget(core, (event.payer, event.mode), event.exhausts_in, event.version, now)
+            case RegisterDecided():
+                self.registrar.on_decided(event, now)
+            case BindingsFound():
+                self._bindings_found(event, now)
+            case NameFound():
+                core.name_found(event.host, event.addresses, now)
+            case FlowFailed():
+                self.registrar.flow_failed(event.flow)
+                core.stack.flow_failed(event.flow, now)
+            case FramingFailed():
+                self._framing_failed(event, now)
+            case Hangup():
+                for call in tuple(core.by_call_id.get(event.call_id, ())):
+                    teardown.cut(core, call, Reason.HANGUP, now)
+            case DrainStarted():
+                core.draining = True
+            case OverloadChanged():
+                core.overloaded = event.on
+            case SnapshotChanged():
+                core.configure(event.snapshot)
+            case _:
+                assert_never(event)
+        return out
+
+    def calls(self) -> Iterable[Call]:
+        """Every call there is, for whoever looks on. Not to be changed."""
+        return self.core.calls.values()
+
+    # Messages --------------------------------------------------------------------------------------------------------
+
+    def _message(self, data: bytes, flow: Flow, now: float) -> None:
+        message = parse(data)
+        if isinstance(message, ParseError):
+            self._malformed(message, flow)
+        else:
+            self.core.stack.receive(message, flow, now)
+
+    def _malformed(self, error: ParseError, flow: Flow) -> None:
+        core = self.core
+        core.counters.parse_errors[error.kind] += 1
+        request = error.request
+        if request is None or not error.status_hint:
+            return
+        phrase = error.reason if error.status_hint == 400 else ""
+        data = reply(
+            request,
+            error.status_hint,
+            phrase or "Bad Request",
+            core.ids.tag(),
+            received_via(request.via, flow.host, flow.port),
+        )
+        core.transmit(self._back(request, flow), data)
+
+    def _framing_failed(self, event: FramingFailed, now: float) -> None:
+        message = parse(event.data)
+        if isinstance(message, ParseError):
+            self._malformed(message, event.flow)
+        elif isinstance(message, Request):
+            core = self.core
+            core.transmit(event.flow, reply(message, 400, event.reason, core.ids.tag()))
+        self.core.out.append(CloseFlow(event.flow, "framing"))
+
+    def _back(self, request: Request, source: Flow) -> Flow:
+        """Where responses go: RFC 3581 §4 with rport, else RFC 3261 §18.2.2: the port of sent-by."""
+        via = request.via
+        if via.rport is not None or source.transport != "UDP":
+            return source
+        port = via.port or 5060
+        if port == source.port:
+            return source
+        # We differ: §18.2.2 would send to a `maddr`; it names a third party, and nobody multicasts any more.
+        return self.core.flow_beside(source, port)
+
+    def on_request(self, txn: ServerTransaction, now: float) -> None:
+        """TransactionUser."""
+        core = self.core
+        request = txn.request
+        assert request is not None
+        source = txn.flow
+        via = request.via
+        value = received_via(via, source.host, source.port)
+        if value is not via.value:
+            # RFC 3261 §18.2.1, RFC 3581 §4: in place, for whatever is answered or forwarded from here on.
+            i = request.keys.index("via")
+            request.lines[i] = request.lines[i].replace(via.value, value, 1)
+        txn.flow = self._back(request, source)
+        objection = validate(core, request)
+        if objection is not None:
+            status, phrase, extra = objection
+            core.answer(txn, status, phrase, now, extra)
+            return
+        routed, token = take_own_routes(core, request)
+        if request.to_tag:
+            indialog.on_request(core, txn, source, routed, token, now)
+        elif request.method != "REGISTER" or not self.registrar.on_register(txn, now):
+            self._fresh(txn, source, False, now)
+
+    def _fresh(self, txn: ServerTransaction, source: Flow, asked: bool, now: float) -> None:
+        """A request that starts something."""
+        core = self.core
+        request = txn.request
+        assert request is not None
+        invite = request.method == "INVITE"
+        if invite and (core.overloaded or core.draining):
+            # SPEC §5: cheap, before anybody is looked up or challenged.
+            reason = Reason.DRAINING if core.draining else Reason.OVERLOAD
+            self._refuse_early(txn, reason, now)
+            return
+        uri = parse_uri(request.uri)
+        if uri is not None and not uri.user and core.is_own(uri.host, uri.port):
+            relay.to_ourselves(core, txn, now)
+            return
+        caller = caller_of(core, request, source, asked, now)
+        match caller:
+            case Caller():
+                callee = callee_of(core, request.uri)
+                start = admission.new_call if invite else relay.relay
+                start(core, txn, source, caller, callee, now)
+            case Unproved():
+                challenge(core, txn, caller.stale, now)
+            case AskFirst():
+                waiting = Waiting(txn, source, caller.account.aor)
+                txn.user = waiting
+                core.out.append(AskBindings(caller.account.subscriber, caller.account.aor, waiting))
+            case Unknown():
+                self._refuse_early(txn, Reason.UNKNOWN_CALLER, now)
+            case _:
+                assert_never(caller)
+
+    def _refuse_early(self, txn: ServerTransaction, reason: Reason, now: float) -> None:
+        """Refused before there is a call; an INVITE leaves its record all the same."""
+        core = self.core
+        request = txn.request
+        assert request is not None
+        row, extra = core.refusal(reason, "", None)
+        core.answer(txn, row.status, row.phrase, now, extra)
+        if request.method != "INVITE":
+            return
+        callee = callee_of(core, request.uri)
+        record = CallRecord(
+            request.call_id, request.from_tag, calls.user_of(request.value("from") or ""), callee.user, now
+        )
+        record.decision, record.outcome, record.status, record.reason = (
+            "refused",
+            "refused",
+            row.status,
+            reason.value,
+        )
+        record.ended_by = "callgate"
+        core.out.append(WriteRecord(record))
+
+    def _bindings_found(self, event: BindingsFound, now: float) -> None:
+        user = event.user
+        core = self.core
+        if isinstance(user, Context):
+            relay.bindings_found(core, user, event.bindings, now)
+        elif isinstance(user, Waiting) and not user.cancelled and user.txn.pending:
+            for binding in read_records(event.bindings or ()):
+                flow = flow_of(binding, core.instance, core.flows)
+                if flow is not None and (flow is user.source or _same_peer(flow, user.source)):
+                    until = binding.expires_at - core.wall_offset
+                    core.sources.put(user.source, user.aor, until, now)
+            if event.bindings is None:
+                self._refuse_early(user.txn, Reason.STORE_UNAVAILABLE, now)
+            else:
+                self._fresh(user.txn, user.source, True, now)
+
+    def on_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """TransactionUser."""
+        if request.hops == 0:
+            return
+        routed, token = take_own_routes(self.core, request)
+        indialog.on_ack(self.core, request, routed, token, now)
+
+    def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:
+        """TransactionUser. RFC 3261 §16.10."""
+        core = self.core
+        if invite is None:
+            # We differ: §16.10 would forward it statelessly; without its INVITE there is nowhere we would send it.
+            core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+            return
+        request = txn.request
+        reasons = (
+            tuple(f"Reason: {value}" for value in request.values("reason")) if request is not None else ()
+        )
+        core.answer(txn, 200, "OK", now)
+        user = invite.user
+        if not invite.pending:
+            return
+        if isinstance(user, Waiting):
+            user.cancelled = True
+            core.answer(invite, 487, "Request Terminated", now)
+        elif isinstance(user, Call) and user.state is CallState.ADMITTING:
+            admission.cancelled(core, user, now)
+        else:
+            context = user.context if isinstance(user, Call) else user
+            if isinstance(context, Context):
+                if isinstance(user, Call):
+                    user.cancelled = True
+                context.cancelled = True
+                context.cancel_reason = reasons
+                cancel_all(core, context, now)
+
+    def on_response(self, txn: ClientTransaction, response: Response, now: float) -> None:
+        """TransactionUser."""
+        user = txn.user
+        if isinstance(user, Branch):
+            respond.on_response(self.core, user, response, now)
+        elif isinstance(user, Bye):
+            teardown.on_bye_response(self.core, user, response, now)
+
+    def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        """TransactionUser. RFC 6026 §8.9: never forwarded; the stack has counted it."""
+
+    def on_timeout(self, txn: ClientTransaction, now: float) -> None:
+        """TransactionUser. RFC 3261 §16.7: as if a 408 had come."""
+        self._client_failed(txn, 408, now)
+
+    def on_transport_error(self, txn: ClientTransaction, now: float) -> None:
+        """TransactionUser. RFC 3261 §16.9: as if a 503 had come."""
+        self._client_failed(txn, 503, now)
+
+    def _client_failed(self, txn: ClientTransaction, status: int, now: float) -> None:
+        user = txn.user
+        if isinstance(user, Branch):
+            respond.branch_failed(self.core, user, status, now)
+        elif isinstance(user, Bye):
+            teardown.on_bye_failed(self.core, user, now)
+
+    def on_ack_timeout(self, txn: ServerTransaction, now: float) -> None:
+        """TransactionUser. The caller never acknowledged our refusal; there is nothing to undo."""
+
+    def on_terminated(self, txn: ServerTransaction | ClientTransaction, now: float) -> None:
+        """TransactionUser. A branch that answered kept its context for repeated 2xx; now none can come."""
+        user = txn.user
+        if isinstance(user, Branch):
+            user.context = None
+
+    def on_overload(self, request: Request, flow: Flow, now: float) -> None:
+        """TransactionUser. No room for another transaction: a cheap, stateless 503 to an INVITE, silence to others."""
+        if request.method != "INVITE":
+            return
+        core = self.core
+        row, extra = core.refusal(Reason.OVERLOAD, "", None)
+        value = received_via(request.via, flow.host, flow.port)
+        core.transmit(
+            self._back(request, flow), reply(request, row.status, row.phrase, core.ids.tag(), value, extra)
+        )
+
+    # Timers ----------------------------------------------------------------------------------------------------------
+
+    def _on_timer_c(self, branch: Branch, token: int, now: float) -> None:
+        respond.timer_c(self.core, branch, now)
+
+    def _on_branch_failed(self, branch: Branch, status: int, now: float) -> None:
+        respond.branch_failed(self.core, branch, status, now)
+
+    def _on_call_duration(self, call: Call, token: int, now: float) -> None:
+        call.deadline = None
+        teardown.cut(self.core, call, Reason.CALL_DURATION, now)
+
+    def _on_budget(self, budget: Budget, token: int, now: float) -> None:
+        budget.handle = None
+        for call in tuple(budget.calls.values()):
+            teardown.cut(self.core, call, Reason.TOTAL_DURATION, now)
+
+    def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
+        teardown.ack_overdue(self.core, wait[0], wait[1], now)
+
+
+def _same_peer(left: Flow, right: Flow) -> bool:
+    return (left.transport, left.host, left.port) == (right.transport, right.host, right.port)

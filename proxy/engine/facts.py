@@ -1,0 +1,180 @@
+"""Who calls whom: the caller by what it proved or where it sends from, not by its From; the callee by our tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.engine.digest import Missing, Stale, Verified, Wrong
+from proxy.sip.headers import parse_name_addr
+from proxy.sip.uri import parse_uri, unescape
+
+if TYPE_CHECKING:
+    from policies.catalog import Account, Trunk
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+    from proxy.sip.message import Request
+    from proxy.sip.stack import ServerTransaction
+
+
+class Caller:
+    """A caller we know: one of our accounts, or somebody outside who comes by a trunk."""
+
+    __slots__ = ("account", "nc", "nonce", "trunk")
+
+    def __init__(self, account: Account | None, trunk: Trunk | None, nonce: str = "", nc: int = 0) -> None:
+        self.account = account
+        """None: an outside caller; only a callee of ours is charged."""
+        self.trunk = trunk
+        self.nonce = nonce
+        self.nc = nc
+
+
+class Unproved:
+    """To be challenged."""
+
+    __slots__ = ("stale",)
+
+    def __init__(self, stale: bool) -> None:
+        self.stale = stale
+
+
+class Unknown:
+    """Nobody we serve; `words` for the log."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+
+class AskFirst:
+    """Only the store can say whether `account` registered from this flow."""
+
+    __slots__ = ("account",)
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+
+CallerFound = Caller | Unproved | Unknown | AskFirst
+
+
+def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: float) -> CallerFound:
+    """The caller of a request that starts something. `asked`: the store has been asked about this flow already."""
+    trunk = core.trunk_at(source.host)
+    if trunk is not None:
+        return _trunk_caller(core, request, trunk)
+    if core.snapshot.config.auth.invite == "registered_source":
+        return _source_caller(core, request, source, asked, now)
+    return _digest_caller(core, request, now)
+
+
+def _trunk_caller(core: Core, request: Request, trunk: Trunk) -> CallerFound:
+    if trunk.identity == "none":
+        return Caller(None, trunk)
+    key = "from" if trunk.identity == "from" else "p-asserted-identity"
+    for text in request.all_values(key):
+        account = claimed_account(core, text)
+        if account is not None:
+            return Caller(account, trunk)
+    return Unknown(f"trunk {trunk.name} names no account of ours in its {key}")
+
+
+def _source_caller(core: Core, request: Request, source: Flow, asked: bool, now: float) -> CallerFound:
+    claimed = claimed_account(core, request.value("from") or "")
+    aor = core.sources.find(source, now, claimed.aor if claimed is not None else "")
+    account = core.snapshot.catalog.accounts.get(aor)
+    if account is not None:
+        return Caller(account, None)
+    if claimed is not None and not asked:
+        # Another instance may have taken its REGISTER, or this one has been restarted since.
+        return AskFirst(claimed)
+    return Unknown("nobody registered from this address")
+
+
+def claimed_account(core: Core, text: str) -> Account | None:
+    """The account that a name-addr names; by its user part alone where the domain is none of ours."""
+    identity = parse_name_addr(text)
+    uri = parse_uri(identity.uri) if identity is not None else None
+    if uri is None or uri.user is None:
+        return None
+    user = real_text(unescape(uri.user))
+    catalog = core.snapshot.catalog
+    return catalog.accounts.get(f"{user}@{uri.host}") or catalog.by_user.get(user)
+
+
+def real_text(text: str) -> str:
+    """Latin-1 dress off: names in the catalog are real text; what is no UTF-8 matches none of them."""
+    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
+
+
+def _digest_caller(core: Core, request: Request, now: float) -> CallerFound:
+    catalog = core.snapshot.catalog
+    realm = realm_of(core, request)
+    found = core.digest.verify(
+        request.values("proxy-authorization"),
+        request.method,
+        request.uri,
+        realm,
+        domain_of(core, request),
+        catalog.accounts.get,
+        now + core.wall_offset,
+    )
+    match found:
+        case Verified():
+            return Caller(found.account, None, found.nonce, found.nc)
+        case Stale():
+            return Unproved(stale=True)
+        case Missing() | Wrong():
+            return Unproved(stale=False)
+
+
+def domain_of(core: Core, request: Request) -> str:
+    """The domain of ours that the caller belongs to: that of its From, else our first one."""
+    identity = parse_name_addr(request.value("from") or "")
+    uri = parse_uri(identity.uri) if identity is not None else None
+    if uri is not None and uri.host in core.snapshot.catalog.domains:
+        return uri.host
+    return core.snapshot.config.domains[0]
+
+
+def realm_of(core: Core, request: Request) -> str:
+    """The realm of our challenges to this caller."""
+    return core.snapshot.config.auth.realm or domain_of(core, request)
+
+
+def challenge(core: Core, txn: ServerTransaction, stale: bool, now: float) -> None:
+    """RFC 3261 §22.3: 407, one Proxy-Authenticate for each algorithm, the one we like best first (RFC 8760 §2.3)."""
+    request = txn.request
+    assert request is not None
+    core.counters.challenges += 1
+    values = core.digest.challenge(realm_of(core, request), stale, now + core.wall_offset, core.rng)
+    lines = [f"Proxy-Authenticate: {value}" for value in values]
+    core.answer(txn, 407, "Proxy Authentication Required", now, lines)
+
+
+class Callee:
+    """Where a request is to go: an account of ours, or a trunk. Neither: nowhere (404)."""
+
+    __slots__ = ("account", "trunk", "user")
+
+    def __init__(self, account: Account | None, trunk: Trunk | None, user: str) -> None:
+        self.account = account
+        self.trunk = trunk
+        self.user = user
+        """The user part as it was written."""
+
+
+def callee_of(core: Core, request_uri: str) -> Callee:
+    """After our own registered accounts the routes, the first that matches the user part of the Request-URI."""
+    uri = parse_uri(request_uri)
+    if uri is None or uri.user is None:
+        return Callee(None, None, "")
+    catalog = core.snapshot.catalog
+    user = real_text(unescape(uri.user))
+    account = catalog.accounts.get(f"{user}@{uri.host}")
+    if account is None and (uri.host, uri.port or 5060) in core.own:
+        account = catalog.by_user.get(user)
+    if account is not None:
+        return Callee(account, None, uri.user)
+    return Callee(None, catalog.route(user), uri.user)

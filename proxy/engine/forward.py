@@ -1,0 +1,229 @@
+"""RFC 3261 §16.6: a request goes out, once or to several targets, each in a client transaction of its own.
+
+Theory: a `Context` is the response context of one server transaction; a `Branch` is one client transaction of it.
+Targets come in groups: within a group they are tried at once (parallel forking), the groups one after the other
+(serial failover). What comes back is respond.py's matter.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from proxy.sip.message import Request, Response, TopVia
+from proxy.sip.serialise import cancel_for, render
+
+if TYPE_CHECKING:
+    from proxy.engine.call import Call, Dialog, Permit
+    from proxy.engine.core import Core
+    from proxy.engine.targets import Target
+    from proxy.sip.flow import Flow
+    from proxy.sip.stack import ClientTransaction, ServerTransaction
+    from proxy.sip.timers import TimerHandle
+
+NO_REQUEST = Request("", "", [], [], b"", TopVia("", "", None, "", None, None, ""), "", 0, "", "", None)
+DEFAULT_MAX_FORWARDS = 70
+"""RFC 3261 §16.6 step 3."""
+
+
+class Branch:
+    """One client transaction of a context."""
+
+    __slots__ = (
+        "cancel_sent",
+        "cancel_wanted",
+        "context",
+        "done",
+        "late_bye_sent",
+        "provisional",
+        "response",
+        "status",
+        "target",
+        "timer_c",
+        "timer_c_at",
+        "txn",
+    )
+
+    def __init__(self, context: Context, target: Target) -> None:
+        self.context: Context | None = context
+        self.target = target
+        self.txn: ClientTransaction | None = None
+        self.provisional = False
+        """A provisional response came: a CANCEL may be sent (RFC 3261 §9.1)."""
+        self.cancel_wanted = False
+        self.cancel_sent = False
+        self.done = False
+        self.late_bye_sent = False
+        self.status = 0
+        """Its final status; 408 and 503 also for a timeout and a transport error."""
+        self.response: Response | None = None
+        """The final response as it came, our Via taken off; None when we made the status up."""
+        self.timer_c: TimerHandle | None = None
+        self.timer_c_at = 0.0
+
+
+class Context:
+    """The response context (RFC 3261 §16.7) of one proxied request."""
+
+    __slots__ = (
+        "branches",
+        "call",
+        "call_of_dialog",
+        "cancel_reason",
+        "cancelled",
+        "dialog",
+        "final_sent",
+        "from_caller",
+        "groups",
+        "invite",
+        "loop_hash",
+        "pending",
+        "record_route",
+        "request",
+        "source",
+        "txn",
+    )
+
+    def __init__(self, txn: ServerTransaction, request: Request, source: Flow) -> None:
+        self.txn = txn
+        self.request = request
+        self.source = source
+        self.invite = request.method == "INVITE"
+        self.call: Call | None = None
+        """Set while this is the INVITE that makes a call."""
+        self.call_of_dialog: Call | None = None
+        self.dialog: Dialog | None = None
+        """Both set when the request belongs to a dialog we know."""
+        self.from_caller = True
+        self.record_route = ""
+        """The parameters after `;lr` in our Record-Route, ">" included; "" = do not record-route."""
+        self.loop_hash = 0
+        self.groups: list[Sequence[Target]] = []
+        """Targets not yet tried, the next group last."""
+        self.branches: list[Branch] = []
+        self.pending = 0
+        self.final_sent = False
+        self.cancelled = False
+        self.cancel_reason: tuple[str, ...] = ()
+        """Reason lines for the CANCELs we send (RFC 3326 §2)."""
+
+
+def loop_hash_of(request: Request) -> int:
+    """RFC 5393 §4.2.1: a hash over what decides the routing; the topmost Via is not part of it, or it never matched."""
+    routes = request.values("route") if "route" in request.keys else ""
+    text = f"{request.uri}|{request.from_tag}|{request.to_tag}|{request.call_id}|{request.cseq}|{routes}"
+    return zlib.crc32(text.encode("latin-1"))
+
+
+def lower_max_forwards(request: Request) -> None:
+    """RFC 3261 §16.6 step 3, in place."""
+    hops = request.hops
+    if hops is None:
+        request.lines.append(f"Max-Forwards: {DEFAULT_MAX_FORWARDS}")
+        request.keys.append("max-forwards")
+    else:
+        request.lines[request.keys.index("max-forwards")] = f"Max-Forwards: {hops - 1}"
+
+
+def forward_call(core: Core, context: Context, call: Call, permit: Permit, now: float) -> None:
+    """The one way an INVITE that makes a call leaves: with the proof that its legs were admitted."""
+    assert permit.legs, "a call without a payer is refused before it gets here"
+    call.context = context
+    context.call = call
+    call.record.setup_delay = now - call.record.started_at
+    next_group(core, context, now)
+
+
+def next_group(core: Core, context: Context, now: float) -> None:
+    """Try the next targets; none is left: the caller of this has seen to that."""
+    group = context.groups.pop()
+    branches = [Branch(context, target) for target in group]
+    context.branches += branches
+    context.pending += len(branches)
+    for branch in branches:
+        start(core, branch, now)
+
+
+def start(core: Core, branch: Branch, now: float) -> None:
+    """Send the branch's request, after looking its host up if need be."""
+    target = branch.target
+    if target.flow is not None:
+        _send(core, branch, target.flow, now)
+    else:
+        core.when_resolved(target.transport, target.host, target.port, partial(_resolved, core, branch), now)
+
+
+def _resolved(core: Core, branch: Branch, flow: Flow | None, now: float) -> None:
+    if branch.context is None or branch.done:
+        return
+    if flow is not None and not branch.cancel_wanted:
+        _send(core, branch, flow, now)
+        return
+    # RFC 3261 §16.9: no way to send it is a 503 from that branch. Told by the timer and not from here, so that a
+    # branch never fails while its group is still being started.
+    core.timers.after(0.0, core.on_branch_failed, branch, 487 if branch.cancel_wanted else 503, now)
+
+
+def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
+    context = branch.context
+    assert context is not None
+    request = context.request
+    target = branch.target
+    text = core.texts[flow.local]
+    branch_id = core.ids.branch(context.loop_hash)
+    lines = [text.via + branch_id]
+    parameters = context.record_route
+    if parameters:
+        # RFC 3261 §16.6 step 4.
+        lines.append(text.record_route + parameters)
+        if context.source.local is not flow.local:
+            # RFC 5658 §3.1: both sides when the transport or family changes, so that each finds its own socket.
+            lines.append(core.texts[context.source.local].record_route + parameters)
+    lines += target.routes
+    lines += request.lines
+    if flow.transport != "UDP" and "content-length" not in request.keys:
+        # RFC 3261 §18.3: a stream cannot be framed without.
+        lines.append(f"Content-Length: {len(request.body)}")
+    method = request.method
+    data = render(f"{method} {target.uri} SIP/2.0", lines, request.body)
+    if context.invite:
+        branch.timer_c_at = at = now + core.snapshot.config.timers.timer_c
+        branch.timer_c = core.timers.at(at, core.on_timer_c, branch, 0)
+    branch.txn = core.stack.send(method, data, branch_id, flow, branch, now)
+
+
+def cancel(core: Core, branch: Branch, now: float) -> None:
+    """RFC 3261 §16.10: end a pending INVITE branch; before a provisional response came, remember to (§9.1)."""
+    if branch.done:
+        return
+    if not branch.provisional or branch.txn is None:
+        branch.cancel_wanted = True
+        return
+    txn = branch.txn
+    if branch.cancel_sent or txn.data is None:
+        return
+    branch.cancel_sent = True
+    extra = branch.context.cancel_reason if branch.context is not None else ()
+    core.stack.send("CANCEL", cancel_for(txn.data, extra), txn.branch, txn.flow, None, now)
+
+
+def cancel_all(core: Core, context: Context, now: float) -> None:
+    """End every branch that is still open and try no more targets."""
+    context.groups.clear()
+    for branch in context.branches:
+        cancel(core, branch, now)
+
+
+def finish(core: Core, context: Context) -> None:
+    """Every branch is final: let go of what is heavy, and of what would be a cycle.
+
+    A branch that answered keeps its context until its transaction terminates: the callee repeats its 2xx until the
+    ACK arrives, and each of them goes up (RFC 6026 §7.2).
+    """
+    context.request = NO_REQUEST
+    for branch in context.branches:
+        branch.response = None
+        if not 200 <= branch.status < 300:
+            branch.context = None

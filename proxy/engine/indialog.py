@@ -1,0 +1,156 @@
+"""Requests within a dialog (RFC 3261 §16.5: the Request-URI is the only target), and the ACK for a 2xx.
+
+Any method passes and moves no limit. Nobody is asked who they are and the store is not asked anything: a request
+belongs to a call because it carries the token of our Record-Route (or its Call-ID) and the tags of one of its dialogs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.engine import calls, teardown
+from proxy.engine.call import Call, CallState, Dialog
+from proxy.engine.forward import Context, lower_max_forwards, next_group
+from proxy.engine.targets import Target, by_route_or_uri
+from proxy.sip.serialise import render
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+    from proxy.sip.message import Request
+    from proxy.sip.stack import ServerTransaction
+
+
+def find(core: Core, request: Request, token: str) -> tuple[Call | None, Dialog | None, bool]:
+    """The call and dialog of the request, and whether the caller sent it. Tags decide (RFC 3261 §12.2.2, RFC 4916)."""
+    call = core.calls.get(token)
+    candidates = [call] if call is not None else core.by_call_id.get(request.call_id, ())
+    for call in candidates:
+        if call.call_id != request.call_id:
+            continue
+        caller_tag = call.caller.tag
+        if request.from_tag == caller_tag:
+            dialog = call.dialog(request.to_tag)
+            if dialog is not None:
+                return call, dialog, True
+        if request.to_tag == caller_tag:
+            dialog = call.dialog(request.from_tag)
+            if dialog is not None:
+                return call, dialog, False
+    return None, None, True
+
+
+def on_request(
+    core: Core, txn: ServerTransaction, source: Flow, routed: bool, token: str, now: float
+) -> None:
+    """A request with a To tag. `routed`: it carried a Route of ours."""
+    request = txn.request
+    assert request is not None
+    call, dialog, from_caller = find(core, request, token)
+    if call is None or dialog is None:
+        _of_no_call(core, txn, source, routed, now)
+        return
+    sender = call.caller if from_caller else dialog.callee
+    if request.cseq > sender.cseq:
+        sender.cseq = request.cseq
+    method = request.method
+    if call.state is CallState.CUTTING:
+        # Crossed our own BYE (RFC 5407 §3.1.4): the dialog is over; a BYE is answered as its sender expects.
+        core.counters.crossed += 1
+        if method == "BYE":
+            core.answer(txn, 200, "OK", now)
+        else:
+            core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+        return
+    target = _towards(core, call, dialog, request, from_caller)
+    context = Context(txn, request, source)
+    context.call_of_dialog, context.dialog, context.from_caller = call, dialog, from_caller
+    if method == "BYE":
+        _bye(core, call, dialog, from_caller, now)
+    _relay(core, context, target, now)
+
+
+def _of_no_call(core: Core, txn: ServerTransaction, source: Flow, routed: bool, now: float) -> None:
+    """A dialog we know nothing of: of a subscription, or of a call from before a restart.
+
+    An INVITE does not pass: with a made-up To tag it would be a call that nobody admitted.
+    """
+    request = txn.request
+    assert request is not None
+    core.counters.stray_requests += 1
+    if not routed or request.method == "INVITE":
+        core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+        return
+    _relay(core, Context(txn, request, source), by_route_or_uri(core, request), now)
+
+
+def _relay(core: Core, context: Context, target: Target | None, now: float) -> None:
+    txn = context.txn
+    if target is None:
+        core.answer(txn, 404, "Not Found", now)
+        return
+    if context.invite:
+        core.answer(txn, 100, "Trying", now)
+    txn.user = context
+    lower_max_forwards(context.request)
+    context.groups = [(target,)]
+    next_group(core, context, now)
+
+
+def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_caller: bool) -> Target | None:
+    peer = dialog.callee if from_caller else call.caller
+    if peer.follow_flow and "route" not in request.keys:
+        # RFC 5626 §5.3: an account is reached over the flow it registered or called by, whatever its Contact says.
+        flow = peer.flow
+        return Target(request.uri, flow, flow.transport, flow.host, flow.port)
+    return by_route_or_uri(core, request)
+
+
+def _bye(core: Core, call: Call, dialog: Dialog, from_caller: bool, now: float) -> None:
+    """RFC 3261 §15.1.1: the dialog is over for its sender the moment the BYE is sent, whatever the answer."""
+    dialog.over = True
+    if all(each.over for each in call.dialogs if each.confirmed):
+        calls.ended(core, call, from_caller, "bye", now)
+
+
+def dialog_lost(core: Core, context: Context, status: int, now: float) -> None:
+    """RFC 3261 §12.2.1.2: 481, 408 or silence within a dialog: the far side knows nothing of it."""
+    call, dialog = context.call_of_dialog, context.dialog
+    if call is None or dialog is None or not dialog.confirmed:
+        return
+    dialog.over = True
+    if all(each.over for each in call.dialogs if each.confirmed):
+        calls.ended(core, call, not context.from_caller, f"dialog gone ({status})", now)
+
+
+def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -> None:
+    """RFC 3261 §16.11, §17: the ACK for a 2xx goes end to end without a transaction and is never answered."""
+    call, dialog, from_caller = find(core, request, token)
+    if call is not None and dialog is not None:
+        target = _towards(core, call, dialog, request, from_caller)
+    elif routed:
+        target = by_route_or_uri(core, request)
+    else:
+        target = None
+    if target is None or target.flow is None:
+        # A host name in a Contact: the callee repeats its 2xx, and by then the name is known.
+        core.counters.stray_requests += 1
+        if target is not None:
+            core.when_resolved(target.transport, target.host, target.port, _ignore, now)
+            known = core.names.get(target.host)
+            if known is not None:
+                target.flow = core.first_flow(target.transport, known[1], target.port)
+        if target is None or target.flow is None:
+            return
+    lower_max_forwards(request)
+    flow = target.flow
+    lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *request.lines]
+    if flow.transport != "UDP" and "content-length" not in request.keys:
+        lines.append(f"Content-Length: {len(request.body)}")
+    core.transmit(flow, render(f"ACK {target.uri} SIP/2.0", lines, request.body))
+    if call is not None and dialog is not None and from_caller:
+        teardown.ack_passed(core, call, dialog, now)
+
+
+def _ignore(flow: Flow | None, now: float) -> None:
+    """The look-up was only to have the name known next time."""

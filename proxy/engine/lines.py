@@ -1,0 +1,49 @@
+"""Splices on a message's header lines that more than one room needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.sip.headers import drop_first_value
+from proxy.sip.message import Message, Request
+
+if TYPE_CHECKING:
+    from policies.catalog import Trunk
+
+
+def top_via_off(message: Message) -> None:
+    """RFC 3261 §16.7 step 3: our own Via, the topmost value, goes."""
+    keys = message.keys
+    i = keys.index("via")
+    if "," in message.lines[i]:
+        drop_first_value(message.lines, keys, "via")
+    else:
+        del message.lines[i], keys[i]
+
+
+def raw_value(message: Message, key: str) -> str:
+    """The text after the colon of the first line with this key, "" when there is none."""
+    return message.value(key) or ""
+
+
+def remove_all(message: Message, key: str) -> None:
+    """Take every line of this header out."""
+    keys = message.keys
+    while key in keys:
+        i = keys.index(key)
+        del keys[i], message.lines[i]
+
+
+def strip_untrusted(request: Request, trunk: Trunk | None) -> None:
+    """What a request that starts something may not carry any further, in place."""
+    keys = request.keys
+    if "p-asserted-identity" in keys and (trunk is None or trunk.identity != "pai"):
+        # RFC 3325 §5: from somebody we do not trust to assert it.
+        remove_all(request, "p-asserted-identity")
+    if "proxy-authorization" in keys:
+        # RFC 3261 §22.3: credentials of our own realm were meant for us.
+        remove_all(request, "proxy-authorization")
+    if "route" in keys:
+        # We differ: RFC 3261 §16.6 step 6 would follow it; where a call goes is for the routes to say, or a caller
+        # would choose its own provider.
+        remove_all(request, "route")

@@ -1,0 +1,88 @@
+"""Requests outside a dialog other than INVITE and REGISTER: answered by us, or relayed to an account or a trunk.
+
+They are no calls: nothing is charged. But who sends them must be somebody we serve, or this were an open relay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.reasons import Reason
+from proxy.engine.admission import binding_targets, trunk_targets
+from proxy.engine.effects import AskBindings
+from proxy.engine.facts import Callee, Caller
+from proxy.engine.forward import Context, loop_hash_of, lower_max_forwards, next_group
+from proxy.engine.lines import strip_untrusted
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+    from proxy.sip.stack import ServerTransaction
+
+ALLOW = (
+    "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE, "
+    "PUBLISH"
+)
+_OPTIONS = (ALLOW, "Accept: application/sdp, */*", "Accept-Encoding: identity", "Supported: path")
+_DIALOG_FORMING = ("SUBSCRIBE", "REFER", "NOTIFY")
+"""RFC 6665 §4.2, RFC 3515 §2.4: their dialogs need us on the way back, too."""
+
+
+def to_ourselves(core: Core, txn: ServerTransaction, now: float) -> None:
+    """A request whose Request-URI names this proxy and no user of it."""
+    request = txn.request
+    assert request is not None
+    if request.method == "OPTIONS":
+        # RFC 3261 §11.2.
+        core.answer(txn, 200, "OK", now, _OPTIONS)
+    elif request.method == "INVITE":
+        core.answer(txn, 404, "Not Found", now)
+    else:
+        # RFC 3261 §21.4.6: a 405 names what is allowed.
+        core.answer(txn, 405, "Method Not Allowed", now, (ALLOW,))
+
+
+def relay(
+    core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
+) -> None:
+    """From somebody we know, to an account or by a route."""
+    request = txn.request
+    assert request is not None
+    account = callee.account
+    if account is None and (callee.trunk is None or caller.account is None):
+        reason = Reason.NO_ROUTE if callee.trunk is None else Reason.UNKNOWN_CALLER
+        row, extra = core.refusal(reason, "", None)
+        core.answer(txn, row.status, row.phrase, now, extra)
+        return
+    strip_untrusted(request, caller.trunk)
+    context = Context(txn, request, source)
+    context.loop_hash = loop_hash_of(request)
+    if request.method in _DIALOG_FORMING:
+        context.record_route = ">"
+    txn.user = context
+    lower_max_forwards(request)
+    if account is not None:
+        core.out.append(AskBindings(account.subscriber, account.aor, context))
+    elif callee.trunk is not None:
+        context.groups = trunk_targets(core, callee.trunk, request.uri)
+        _go(core, context, now)
+
+
+def bindings_found(core: Core, context: Context, bindings: list[str] | None, now: float) -> None:
+    """events.BindingsFound for a request of ours."""
+    if not context.txn.pending:
+        return
+    if bindings is None:
+        row, extra = core.refusal(Reason.STORE_UNAVAILABLE, "", None)
+        core.answer(context.txn, row.status, row.phrase, now, extra)
+        return
+    context.groups = binding_targets(core, bindings)
+    _go(core, context, now)
+
+
+def _go(core: Core, context: Context, now: float) -> None:
+    if context.groups:
+        next_group(core, context, now)
+    else:
+        row, extra = core.refusal(Reason.NOT_REGISTERED, "", None)
+        core.answer(context.txn, row.status, row.phrase, now, extra)

@@ -1,0 +1,200 @@
+"""RFC 3261 §16.7: what comes back from the branches, and what of it goes up.
+
+A 2xx to an INVITE goes up at once, every one of them; of the other finals the best one, when no branch is open and no
+target is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.engine import calls, teardown
+from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
+from proxy.engine.lines import top_via_off
+from proxy.sip.message import Response
+from proxy.sip.serialise import render
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+
+_PREFERRED = (401, 407, 415, 420, 484)
+"""RFC 3261 §16.7 step 6: responses that let the caller mend its request."""
+_FAILOVER = (408, 503)
+"""Finals after which the next target is tried: no answer, or a server that says it is down (RFC 3263 §4.3)."""
+PHRASES = {
+    408: "Request Timeout",
+    480: "Temporarily Unavailable",
+    487: "Request Terminated",
+    500: "Server Internal Error",
+    503: "Service Unavailable",
+}
+
+
+def on_response(core: Core, branch: Branch, response: Response, now: float) -> None:
+    """A response of the branch, never a retransmission of a final other than a 2xx to an INVITE."""
+    context = branch.context
+    status = response.status
+    if context is None:
+        if 200 <= status < 300 and response.cseq_method == "INVITE":
+            teardown.late_answer(core, None, branch, response, now)
+        return
+    if status == 100:
+        # RFC 3261 §16.7 step 2 names 101–199; a 100 stops here, but it does allow a CANCEL (§9.1).
+        branch.provisional = True
+    else:
+        top_via_off(response)
+        if status < 200:
+            _provisional(core, context, branch, response, now)
+        elif status < 300:
+            _success(core, context, branch, response, now)
+            return
+        else:
+            _final(core, context, branch, status, response, now)
+            return
+    if branch.cancel_wanted:
+        cancel(core, branch, now)
+
+
+def _provisional(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
+    branch.provisional = True
+    if context.invite:
+        # RFC 3261 §16.7 step 2: Timer C starts anew.
+        branch.timer_c_at = now + core.snapshot.config.timers.timer_c
+    elif response.status != 100:
+        # RFC 4320 §4.1: no provisional other than 100 to a non-INVITE; so it goes no further.
+        return
+    if context.final_sent:
+        return
+    if context.call is not None and response.to_tag:
+        calls.early(core, context.call, branch, response)
+    _up(core, context, response, now)
+
+
+def _success(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
+    first = not branch.done
+    if first:
+        _close(core, context, branch, response.status)
+    call = context.call
+    if call is not None and not calls.answered(core, call, branch, response, now):
+        teardown.late_answer(core, call, branch, response, now)
+    elif context.invite or not context.final_sent:
+        calls.refresh_target(context, response)
+        context.final_sent = True
+        _up(core, context, response, now)
+    if first:
+        # RFC 3261 §16.7 step 10: a 2xx cancels what is still open.
+        cancel_all(core, context, now)
+        if not context.pending:
+            finish(core, context)
+
+
+def branch_failed(core: Core, branch: Branch, status: int, now: float) -> None:
+    """The branch ended without a final response: 408 timeout, 503 transport (RFC 3261 §16.9), 487 cancelled unsent."""
+    context = branch.context
+    if context is not None and not branch.done:
+        _final(core, context, branch, status, None, now)
+
+
+def timer_c(core: Core, branch: Branch, now: float) -> None:
+    """RFC 3261 §16.8: a branch without a final response for too long."""
+    branch.timer_c = None
+    if branch.done or branch.context is None:
+        return
+    if now < branch.timer_c_at:
+        # §16.7 step 2: a 101–199 came meanwhile and reset it.
+        branch.timer_c = core.timers.at(branch.timer_c_at, core.on_timer_c, branch, 0)
+    elif branch.provisional:
+        cancel(core, branch, now)
+    else:
+        branch_failed(core, branch, 408, now)
+
+
+def _final(
+    core: Core, context: Context, branch: Branch, status: int, response: Response | None, now: float
+) -> None:
+    if branch.done:
+        return
+    branch.response = response
+    _close(core, context, branch, status)
+    if status >= 600:
+        # RFC 3261 §16.7 step 5: a 6xx ends the search; what is open is cancelled.
+        cancel_all(core, context, now)
+    if context.pending:
+        return
+    if context.groups and not context.cancelled and not context.final_sent and _next_wanted(context, status):
+        next_group(core, context, now)
+        return
+    if not context.final_sent:
+        context.final_sent = True
+        _best_up(core, context, now)
+    finish(core, context)
+
+
+def _next_wanted(context: Context, status: int) -> bool:
+    if context.call is not None and context.call.route_trunk is not None:
+        # A trunk's next target is for a dead one, not for a callee who declined.
+        return status in _FAILOVER
+    return True
+
+
+def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
+    branch.done = True
+    branch.status = status
+    context.pending -= 1
+    if branch.timer_c is not None:
+        core.timers.cancel(branch.timer_c)
+        branch.timer_c = None
+
+
+def _up(core: Core, context: Context, response: Response, now: float) -> None:
+    lines = response.lines
+    if context.source.transport != "UDP" and "content-length" not in response.keys:
+        lines.append(f"Content-Length: {len(response.body)}")
+    data = render(f"SIP/2.0 {response.status} {response.reason}", lines, response.body)
+    core.stack.respond(context.txn, response.status, data, now)
+
+
+def _rank(branch: Branch) -> tuple[int, int, int]:
+    """RFC 3261 §16.7 step 6: any 6xx first, else the lowest class; within 4xx those the caller can act on."""
+    status = branch.status
+    cls = 0 if status >= 600 else status // 100
+    return (
+        cls,
+        0 if status in _PREFERRED else 1 if status != 503 else 2,
+        0 if branch.response is not None else 1,
+    )
+
+
+def _best_up(core: Core, context: Context, now: float) -> None:
+    best = min(context.branches, key=_rank)
+    status, response = best.status, best.response
+    if context.cancelled and status in _FAILOVER:
+        # RFC 3261 §16.10 with §9.1: cancelled, and no 487 ever came.
+        status, response = 487, None
+    if not context.invite and status == 408:
+        # RFC 4320 §4.2: a 408 to a non-INVITE comes too late to be of use and blacklists us; silence instead.
+        core.stack.abandon(context.txn, now)
+        return
+    if status == 503:
+        # RFC 3261 §16.7 step 6: a 503 would say that this proxy is overloaded.
+        status, response = 500, None
+    if context.call is not None:
+        calls.failed(core, context.call, status, now)
+    if response is None:
+        core.answer(context.txn, status, PHRASES.get(status, "Request Failed"), now)
+        return
+    if status in (401, 407):
+        _merge_challenges(context, best, response)
+    _up(core, context, response, now)
+
+
+def _merge_challenges(context: Context, best: Branch, response: Response) -> None:
+    """RFC 3261 §16.7 step 7: every WWW- and Proxy-Authenticate of the other 401 and 407 responses goes along."""
+    for branch in context.branches:
+        other = branch.response
+        if branch is best or other is None or other.status not in (401, 407):
+            continue
+        for key, line in zip(other.keys, other.lines, strict=True):
+            if key in ("www-authenticate", "proxy-authenticate"):
+                response.lines.append(line)
+                response.keys.append(key)

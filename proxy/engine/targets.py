@@ -1,0 +1,119 @@
+"""Where a request goes next: URI → flow, our own Route values, a strict-routing neighbour (RFC 3261 §16.4, §16.6)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from proxy.engine.lines import remove_all
+from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
+from proxy.sip.message import Request
+from proxy.sip.uri import SipUri, parse_uri
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+
+_TOKEN = re.compile(r";c=([0-9a-f]+)")
+_NUMERIC = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[.*\]")
+
+
+class Target:
+    """One place to send a request to. `flow` is None while its host is a name that has to be looked up."""
+
+    __slots__ = ("flow", "host", "port", "routes", "transport", "uri")
+
+    def __init__(
+        self, uri: str, flow: Flow | None, transport: str, host: str, port: int, routes: tuple[str, ...] = ()
+    ) -> None:
+        self.uri = uri
+        """The Request-URI there."""
+        self.flow = flow
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.routes = routes
+        """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
+
+
+def hop_of(core: Core, uri: SipUri, request_uri: str, routes: tuple[str, ...] = ()) -> Target:
+    """The target whose next hop is `uri`. Numeric hosts get their flow at once."""
+    transport = (uri.params.get("transport") or "udp").upper()
+    port = uri.port or 5060
+    host = uri.host
+    if _NUMERIC.fullmatch(host):
+        host = host.strip("[]")
+        return Target(request_uri, core.flow_to(transport, host, port), transport, host, port, routes)
+    return Target(request_uri, None, transport, host, port, routes)
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a URI's host is an address and needs no look-up."""
+    return ":" in host or _NUMERIC.fullmatch(host) is not None
+
+
+def take_own_routes(core: Core, request: Request) -> tuple[bool, str]:
+    """RFC 3261 §16.4: undo strict routing, remove the Route values that name us.
+
+    Returns whether there was any, and the call token found in them, or "".
+    """
+    token = ""
+    routed = False
+    uri = parse_uri(request.uri) if ";lr" in request.uri else None
+    if uri is not None and (uri.host, uri.port or 5060) in core.own:
+        # RFC 3261 §16.4: "the Request-URI … contains a value this proxy previously placed into a Record-Route":
+        # a strict router sent it; the real Request-URI is the last Route value.
+        found = _TOKEN.search(request.uri)
+        token = found[1] if found else ""
+        routed = True
+        _restore_request_uri(request)
+    keys = request.keys
+    while "route" in keys:
+        line = request.lines[keys.index("route")]
+        value = line.partition(":")[2].lstrip()
+        if not value.startswith(core.own_prefixes) and not _names_us(core, value):
+            break
+        found = _TOKEN.search(value.partition(">")[0])
+        if found is not None:
+            token = found[1]
+        routed = True
+        drop_first_value(request.lines, keys, "route")
+    return routed, token
+
+
+def _names_us(core: Core, value: str) -> bool:
+    values = split_list(value)
+    route = parse_name_addr(values[0]) if values else None
+    uri = parse_uri(route.uri) if route is not None else None
+    return uri is not None and core.is_own(uri.host, uri.port)
+
+
+def _restore_request_uri(request: Request) -> None:
+    routes = request.all_values("route")
+    last = parse_name_addr(routes[-1]) if routes else None
+    if last is None:
+        return
+    request.uri = last.uri
+    remove_all(request, "route")
+    if len(routes) > 1:
+        request.lines.insert(0, "Route: " + ", ".join(routes[:-1]))
+        request.keys.insert(0, "route")
+
+
+def by_route_or_uri(core: Core, request: Request) -> Target | None:
+    """RFC 3261 §16.6 steps 6 and 7: the topmost Route, else the Request-URI. None: neither is usable."""
+    if "route" in request.keys:
+        values = request.all_values("route")
+        route = parse_name_addr(values[0])
+        uri = parse_uri(route.uri) if route is not None else None
+        if route is None or uri is None:
+            return None
+        if "lr" in uri.params:
+            return hop_of(core, uri, request.uri)
+        # RFC 3261 §16.6 step 6: the next hop is a strict router: it wants itself in the Request-URI and the real one
+        # as the last Route value.
+        rest = [*values[1:], f"<{request.uri}>"]
+        remove_all(request, "route")
+        return hop_of(core, uri, route.uri, ("Route: " + ", ".join(rest),))
+    uri = parse_uri(request.uri)
+    return hop_of(core, uri, request.uri) if uri is not None else None

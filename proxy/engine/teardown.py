@@ -1,0 +1,261 @@
+"""SPEC §4, the cut: end a running call on both sides, each on its own, whatever state its dialogs are in.
+
+callgate is here what RFC 7092 §3.1.1 calls a Proxy-B2BUA: a proxy that originates in-dialog requests. RFC 4028 §8.3
+forbids a plain proxy to send BYE; we differ, because cutting calls at their limit is what we are for.
+
+Not here: calls whose dialog another instance holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.lease import Outcome
+from policies.reasons import Reason, cut_text
+from proxy.engine import calls
+from proxy.engine.call import Call, CallState, Dialog, Peer
+from proxy.engine.digest import answer as digest_answer
+from proxy.engine.forward import NO_REQUEST, Branch, cancel_all
+from proxy.engine.lines import raw_value
+from proxy.engine.targets import by_route_or_uri
+from proxy.sip.headers import parse_name_addr
+from proxy.sip.message import Request, Response
+from proxy.sip.serialise import render
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+
+_HOST = {4: "{}", 6: "[{}]"}
+
+
+class Bye:
+    """A BYE of ours on its way to one side of one dialog."""
+
+    __slots__ = ("by_target", "call", "challenged", "dialog", "to_caller")
+
+    def __init__(self, call: Call, dialog: Dialog, to_caller: bool) -> None:
+        self.call = call
+        self.dialog = dialog
+        self.to_caller = to_caller
+        self.by_target = False
+        """Second try: by route set and remote target instead of the flow the dialog came by."""
+        self.challenged = False
+
+
+def cut(core: Core, call: Call, reason: Reason, now: float) -> None:
+    """End the call because of `reason`. Cutting what is over already changes nothing."""
+    state = call.state
+    if state >= CallState.CUTTING:
+        return
+    call.cut_reason = reason
+    record = call.record
+    record.cut = True
+    record.reason = reason.value
+    record.cause = cut_text(reason)
+    record.ended_by = "callgate"
+    if state is CallState.ANSWERED:
+        record.outcome = "success"
+        call.state = CallState.CUTTING
+        calls.release(core, call, Outcome.SUCCESS)
+        calls.write(core, call, now)
+        _end_dialogs(core, call, now)
+        return
+    _refuse_pending(core, call, reason, now)
+
+
+def _refuse_pending(core: Core, call: Call, reason: Reason, now: float) -> None:
+    """SPEC §4: not yet answered: CANCEL downstream and a final error upstream."""
+    row, extra = core.refusal(reason, "", None)
+    txn, context = call.txn, call.context
+    if txn is not None and txn.pending:
+        core.answer(txn, row.status, row.phrase, now, [*extra, _reason_line(core, reason)])
+    if context is not None:
+        context.final_sent = True
+        context.cancel_reason = (_reason_line(core, reason),)
+        cancel_all(core, context, now)
+    if call.state is CallState.ADMITTING:
+        # The limiter's verdict is still to come; it is given back then (admission.decided).
+        call.cancelled = True
+        call.record.status = row.status
+        return
+    calls.failed(core, call, row.status, now)
+
+
+def _end_dialogs(core: Core, call: Call, now: float) -> None:
+    for dialog in call.dialogs:
+        if not dialog.confirmed or dialog.over:
+            continue
+        _send_bye(core, Bye(call, dialog, to_caller=False), now)
+        if dialog.acked:
+            _send_bye(core, Bye(call, dialog, to_caller=True), now)
+        else:
+            # RFC 3261 §15: who sent the 2xx must not send BYE before the ACK came or the server transaction timed
+            # out. The callee's BYE may go at once; the caller's waits.
+            call.byes += 1
+            core.timers.after(
+                64 * core.snapshot.config.timers.t1, core.on_ack_overdue, (call, dialog), 0, now
+            )
+    _done(core, call)
+
+
+def ack_passed(core: Core, call: Call, dialog: Dialog, now: float) -> None:
+    """The ACK for the 2xx went to the callee."""
+    if dialog.acked:
+        return
+    dialog.acked = True
+    if call.state is CallState.CUTTING and not dialog.over:
+        call.byes -= 1
+        _send_bye(core, Bye(call, dialog, to_caller=True), now)
+
+
+def ack_overdue(core: Core, call: Call, dialog: Dialog, now: float) -> None:
+    """64*T1 went by and no ACK: the wait of `_end_dialogs` is over."""
+    if call.state is CallState.CUTTING:
+        ack_passed(core, call, dialog, now)
+
+
+def _reason_line(core: Core, reason: Reason) -> str:
+    # RFC 3326 §2.
+    return f'Reason: SIP ;cause={core.reasons[reason].status} ;text="{cut_text(reason)}"'
+
+
+# One BYE -------------------------------------------------------------------------------------------------------------
+
+
+def _send_bye(core: Core, bye: Bye, now: float, extra: tuple[str, ...] = ()) -> None:
+    """RFC 3261 §12.2.1.1: request within a dialog, as the other side would have sent it."""
+    call, dialog = bye.call, bye.dialog
+    caller, callee = call.caller, dialog.callee
+    to, frm = (caller, callee) if bye.to_caller else (callee, caller)
+    frm.cseq += 1
+    contact = parse_name_addr(to.target)
+    uri = contact.uri if contact is not None else _flow_uri(to.flow)
+    lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
+    keys = ["route"] if to.routes else []
+    request = Request(
+        "BYE", uri, lines, keys, b"", NO_REQUEST.via, call.call_id, frm.cseq, frm.tag, to.tag, None
+    )
+    target = by_route_or_uri(core, request)
+    flow = to.flow
+    if bye.by_target:
+        if target is None or target.flow is None or target.flow is flow:
+            _give_up(core, bye)
+            return
+        flow = target.flow
+    branch = core.ids.branch(0)
+    text = core.texts[flow.local]
+    out = [
+        text.via + branch,
+        *(target.routes if target is not None else ()),
+        *request.lines,
+        "Max-Forwards: 70",
+        f"From: {frm.line}",
+        f"To: {to.line}",
+        f"Call-ID: {call.call_id}",
+        f"CSeq: {frm.cseq} BYE",
+        *extra,
+    ]
+    if call.cut_reason is not None:
+        out.append(_reason_line(core, call.cut_reason))
+    out.append("Content-Length: 0")
+    data = render(f"BYE {target.uri if target is not None else uri} SIP/2.0", out, b"")
+    call.byes += 1
+    core.stack.send("BYE", data, branch, flow, bye, now)
+
+
+def _flow_uri(flow: Flow) -> str:
+    return f"sip:{_HOST[6 if ':' in flow.host else 4].format(flow.host)}:{flow.port}"
+
+
+def on_bye_response(core: Core, bye: Bye, response: Response, now: float) -> None:
+    """The answer to a BYE of ours: any final ends that side (RFC 3261 §15.1.1), but a challenge we can meet."""
+    if response.status < 200:
+        return
+    bye.call.byes -= 1
+    if response.status in (401, 407) and not bye.challenged:
+        line = _credentials(core, bye, response)
+        if line:
+            bye.challenged = True
+            _send_bye(core, bye, now, (line,))
+            return
+    _over(core, bye)
+
+
+def on_bye_failed(core: Core, bye: Bye, now: float) -> None:
+    """Nobody answered: try the other way to that side once."""
+    bye.call.byes -= 1
+    if bye.by_target:
+        _give_up(core, bye)
+    else:
+        bye.by_target = True
+        _send_bye(core, bye, now)
+
+
+def _give_up(core: Core, bye: Bye) -> None:
+    core.counters.teardowns_failed += 1
+    _over(core, bye)
+
+
+def _over(core: Core, bye: Bye) -> None:
+    _done(core, bye.call)
+
+
+def _done(core: Core, call: Call) -> None:
+    if not call.byes and call.state is CallState.CUTTING:
+        call.state = CallState.ENDED
+        calls.forget(core, call)
+
+
+def _credentials(core: Core, bye: Bye, response: Response) -> str:
+    """The Authorization line that answers the challenge, "" when we hold no credentials for that side."""
+    peer: Peer = bye.call.caller if bye.to_caller else bye.dialog.callee
+    secret = core.snapshot.catalog.credentials.get(peer.trunk.name) if peer.trunk is not None else None
+    if secret is None:
+        return ""
+    contact = parse_name_addr(peer.target)
+    uri = contact.uri if contact is not None else _flow_uri(peer.flow)
+    proxy = response.status == 407
+    name = "Proxy-Authorization" if proxy else "Authorization"
+    for challenge in response.values("proxy-authenticate" if proxy else "www-authenticate"):
+        value = digest_answer(challenge, secret.username, secret.password, "BYE", uri, core.ids.tag())
+        if value is not None:
+            return f"{name}: {value}"
+    return ""
+
+
+# A 2xx that comes too late -------------------------------------------------------------------------------------------
+
+
+def late_answer(core: Core, call: Call | None, branch: Branch, response: Response, now: float) -> None:
+    """A 2xx after the caller had its final answer or after the cut: no call may run that is not admitted.
+
+    We differ: RFC 3261 §16.7 step 5 would pass it up; its caller has gone, so the callee gets ACK and BYE from us.
+    """
+    txn = branch.txn
+    if txn is None:
+        return
+    core.counters.late_answers += 1
+    contact = parse_name_addr(raw_value(response, "contact"))
+    uri = contact.uri if contact is not None else branch.target.uri
+    routes = calls.routes_beyond(core, response)
+    text = core.texts[txn.flow.local]
+    common = [
+        *([f"Route: {', '.join(routes)}"] if routes else ()),
+        "Max-Forwards: 70",
+        f"From: {raw_value(response, 'from')}",
+        f"To: {raw_value(response, 'to')}",
+        f"Call-ID: {response.call_id}",
+    ]
+    ack = [text.via + core.ids.branch(0), *common, f"CSeq: {response.cseq} ACK", "Content-Length: 0"]
+    core.transmit(txn.flow, render(f"ACK {uri} SIP/2.0", ack, b""))
+    if branch.late_bye_sent:
+        return
+    branch.late_bye_sent = True
+    bye_branch = core.ids.branch(0)
+    bye = [text.via + bye_branch, *common, f"CSeq: {response.cseq + 1} BYE"]
+    reason = call.cut_reason if call is not None else None
+    if reason is not None:
+        bye.append(_reason_line(core, reason))
+    bye.append("Content-Length: 0")
+    core.stack.send("BYE", render(f"BYE {uri} SIP/2.0", bye, b""), bye_branch, txn.flow, None, now)
