@@ -121,7 +121,7 @@ class Stack:
         via = message.via
         branch = via.branch
         # RFC 3261 §17.2.3: branch, sent-by and method make the match; an ACK is matched as the INVITE it ends.
-        if branch[:7] == MAGIC and len(branch) > 7:
+        if branch[:7] == MAGIC:
             name = "INVITE" if method == "ACK" else method
             key = f"{name} {branch} {via.host.lower()} {via.port}"
             txn = self._servers.get(key)
