@@ -160,7 +160,7 @@ def read_records(records: Iterable[str]) -> list[Binding]:
 
 
 def registered_contact(value: str) -> str:
-    """The Contact value as registered, its URI in <> and without `expires`.
+    """The Contact value (one that parses) as registered, its URI in <> and without `expires`.
 
     RFC 4475 §3.3.12: without <> what follows the URI are header parameters, and must not come back as the URI's.
     """
@@ -248,6 +248,18 @@ def flow_of(binding: Binding, instance: str, tables: Sequence[FlowTable]) -> Flo
     if found is None:
         return None
     return found.get(binding.host, binding.port, binding.conn if binding.instance == instance else 0)
+
+
+def came_by(binding: Binding, flow: Flow, instance: str) -> bool:
+    """Whether the contact registered from this flow. `instance` is this process's."""
+    return (
+        binding.port == flow.port
+        and binding.host == flow.host
+        and binding.transport == flow.transport
+        and binding.conn == flow.conn
+        # A UDP peer is the same seen from any process; a connection belongs to the one that holds it.
+        and (flow.conn == 0 or binding.instance == instance)
+    )
 
 
 class Sources:

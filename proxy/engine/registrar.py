@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, assert_never
 from policies.account import Limits, NoPlan
 from policies.reasons import Reason
 from policies.verdicts import Registered, RegisterOutOfOrder, RegisterRefused, Replayed, Unavailable
-from proxy.engine.bindings import Binding, Sources, contact_key, read_records, registered_contact, to_record
-from proxy.engine.digest import Digest, Missing, Stale, Verified, Wrong
+from proxy.engine.bindings import (
+    Binding,
+    came_by,
+    contact_key,
+    read_records,
+    registered_contact,
+    to_record,
+)
+from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
 from proxy.sip.headers import NameAddr, parse_delta, parse_name_addr, parse_q
 from proxy.sip.uri import aor_key, parse_uri
@@ -108,14 +115,10 @@ Step = Callable[["Registrar", Registration], "Answer | Go"]
 class Registrar:
     """Takes REGISTER requests for our own domains."""
 
-    __slots__ = ("_core", "_digest", "_instance", "sources")
+    __slots__ = ("_core",)
 
-    def __init__(self, core: Core, digest: Digest, instance: str) -> None:
-        """`instance` names this process and must be new at each start: the numbers of connections belong to it."""
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._digest = digest
-        self._instance = instance
-        self.sources = Sources()
 
     def on_register(self, txn: ServerTransaction, now: float) -> bool:
         """A new REGISTER. False: its domain is not ours and nothing was done (RFC 3261 §10.3 step 1: forward it).
@@ -144,13 +147,9 @@ class Registrar:
         answer = self._decided(registration, decided.verdict)
         self._core.answer(registration.txn, answer.status, answer.phrase, now, answer.extra)
 
-    def source_account(self, flow: Flow, now: float, claimed: str = "") -> str:
-        """The aor registered from this flow through this process, "" when none is known (see Sources.find)."""
-        return self.sources.find(flow, now, claimed)
-
     def flow_failed(self, flow: Flow) -> None:
         """The connection is gone: nobody is registered from it any more."""
-        self.sources.drop(flow)
+        self._core.sources.drop(flow)
 
     # The steps, in the order of RFC 3261 §10.3 -----------------------------------------------------------------------
 
@@ -180,7 +179,7 @@ class Registrar:
             registration.aor = aor_key(uri)
             if uri.host in catalog.domains:
                 registration.domain = uri.host
-        proof = self._digest.verify(
+        proof = self._core.digest.verify(
             request.values("authorization"),
             "REGISTER",
             request.uri,
@@ -303,7 +302,7 @@ class Registrar:
             conn=flow.conn,
             local_host=flow.local.host,
             local_port=flow.local.port,
-            instance=self._instance,
+            instance=self._core.instance,
             sip_instance=contact.params.get("+sip.instance") or "",
             reg_id=contact.params.get("reg-id") or "",
             agent=(registration.request.value("user-agent") or "")[:AGENT_MAX],
@@ -341,19 +340,11 @@ class Registrar:
         """Who is registered from this flow, and until when."""
         flow = registration.txn.flow
         until = max(
-            (
-                binding.expires_at
-                for binding in bindings
-                if binding.port == flow.port
-                and binding.host == flow.host
-                and binding.transport == flow.transport
-                and binding.conn == flow.conn
-                and binding.instance == self._instance
-            ),
+            (binding.expires_at for binding in bindings if came_by(binding, flow, self._core.instance)),
             default=0,
         )
         now = registration.now
-        self.sources.put(flow, registration.account.aor, now + (until - registration.wall), now)
+        self._core.sources.put(flow, registration.account.aor, now + (until - registration.wall), now)
 
     def _realm(self, registration: Registration) -> str:
         return self._core.snapshot.config.auth.realm or registration.domain
@@ -361,7 +352,7 @@ class Registrar:
     def _challenge(self, registration: Registration, stale: bool) -> Answer:
         core = self._core
         core.counters.challenges += 1
-        values = self._digest.challenge(self._realm(registration), stale, registration.wall, core.rng)
+        values = self._core.digest.challenge(self._realm(registration), stale, registration.wall, core.rng)
         return Answer(401, "Unauthorized", [f"WWW-Authenticate: {value}" for value in values])
 
     def _refusal(self, reason: Reason, limit: str, resets_in_ms: int | None) -> Answer:
