@@ -32,13 +32,14 @@ class Problem:
 
     file: str
     line: int
-    """From 1; 0 = the file as a whole."""
+    """From 1; a mistake of the file as a whole is told in line 1. 0 = made in Python."""
     path: str
     """`plans.office.categories.gateway.lines`; "" when the mistake is not in one value."""
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (f"{self.file}:{self.line}", self.path, self.text) if part)
+        place = f"{self.file}:{self.line}" if self.file else ""
+        return ": ".join(part for part in (place, self.path, self.text) if part)
 
 
 class ConfigErrors(Exception):
@@ -86,16 +87,16 @@ class Document:
                 root = yaml.compose(stream, Loader=_LOADER)
             self.data = {} if root is None else self._plain(root, ())
         except OSError as error:
-            self.problems.append(Problem(str(self.file), 0, "", f"cannot be read: {error.strerror}"))
+            self.problems.append(Problem(str(self.file), 1, "", f"cannot be read: {error.strerror}"))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             why = ", ".join(str(part) for part in (error.context, error.problem) if part)
             self.problems.append(
-                Problem(str(self.file), mark.line + 1 if mark else 0, "", f"not YAML: {why}")
+                Problem(str(self.file), mark.line + 1 if mark else 1, "", f"not YAML: {why}")
             )
         except (yaml.YAMLError, RecursionError) as error:
             why = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-            self.problems.append(Problem(str(self.file), 0, "", f"not YAML: {why}"))
+            self.problems.append(Problem(str(self.file), 1, "", f"not YAML: {why}"))
 
     def _plain(self, node: yaml.Node, loc: Loc) -> Any:
         self._lines[loc] = self._lines.get(loc) or node.start_mark.line + 1

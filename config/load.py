@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from config.document import ConfigErrors, Document, Loc, Problem, path_text
 from config.model import Model
 from config.references import Known, check_config, check_subscribers
-from config.schema import Config
+from config.schema import Config, ReasonName
 from config.tariffs import Plan, PlansFile, Subscriber, SubscribersFile
 
 __all__ = ["ConfigErrors", "Loaded", "Problem", "assemble", "load"]
@@ -56,8 +56,8 @@ def load(path: Path | str) -> Loaded:
         subscribers.subscribers if subscribers else {},
         _names(tariffs[0], "plans"),
         _names(tariffs[1], "subscribers"),
-        _names(main, "trunks"),
-        _names(main, "workers"),
+        _names(main, "trunks", ""),
+        _names(main, "workers", ""),
     )
     problems += [main.problem(*found) for found in check_config(known)]
     problems += [tariffs[1].problem(*found) for found in check_subscribers(known)]
@@ -101,9 +101,10 @@ def _tariff_path(config: Config | None, main: Document, key: str) -> Path:
     return main.file.parent / (written if isinstance(written, str) and written else f"{key}.yaml")
 
 
-def _names(document: Document, section: str) -> frozenset[str]:
-    entries = document.data.get(section) if isinstance(document.data, dict) else None
-    return frozenset(entries) if isinstance(entries, dict) else frozenset()
+def _names(document: Document, section: str, absent: str | None = None) -> frozenset[str] | None:
+    """What the section names, valid or not; None when it cannot be read. `absent` = "" for one that may be absent."""
+    entries = document.data.get(section, absent) if isinstance(document.data, dict) else None
+    return frozenset(entries) if isinstance(entries, dict) else frozenset() if entries == "" else None
 
 
 def _validate(model: type[M], document: Document, problems: list[Problem]) -> M | None:
@@ -116,7 +117,9 @@ def _validate(model: type[M], document: Document, problems: list[Problem]) -> M 
         return model.model_validate(data, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    problems += [_problem(model, document, detail) for detail in details]
+    told = {problem.path for problem in document.problems}
+    found = [_problem(model, document, detail) for detail in details]
+    problems += [problem for problem in found if problem.path not in told]
     if not isinstance(data, dict):
         return None
     try:
@@ -151,6 +154,9 @@ def _problem(model: type[Model], document: Document, detail: ErrorDetails) -> Pr
         text = "is missing"
     elif kind == "extra_forbidden":
         text = _unknown_key(model, loc)
+    elif loc[:-1] == ("refusals",) and kind == "literal_error":
+        close = difflib.get_close_matches(str(loc[-1]), get_args(ReasonName), 1, 0.3)
+        text = "is no reason of a refusal" + (f"; did you mean {close[0]}?" if close else "")
     elif kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
         text = f"must be {expected}, not {detail['input'] or 'empty'}"

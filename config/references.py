@@ -28,10 +28,11 @@ class Known:
     config: Config | None
     plans: Mapping[str, Plan]
     subscribers: Mapping[str, Subscriber]
-    plan_names: Set[str]
-    subscriber_names: Set[str]
-    trunk_names: Set[str]
-    worker_names: Set[str]
+    plan_names: Set[str] | None
+    """None = the section cannot be read, so nobody can say what is missing in it."""
+    subscriber_names: Set[str] | None
+    trunk_names: Set[str] | None
+    worker_names: Set[str] | None
 
 
 def check_config(known: Known) -> Iterator[Found]:
@@ -49,9 +50,8 @@ def check_config(known: Known) -> Iterator[Found]:
             yield ("domains", index), f"{domain} is written twice"
     for index, route in enumerate(config.routes):
         trunk = config.trunks.get(route.to)
-        if route.to not in known.trunk_names:
-            yield ("routes", index, "to"), _no("trunk", route.to, known.trunk_names)
-        elif trunk and not trunk.targets:
+        yield from _missing(("routes", index, "to"), "trunk", route.to, known.trunk_names)
+        if trunk and not trunk.targets:
             yield ("routes", index, "to"), f"the trunk {route.to} has no targets to send calls to"
     for reason, status in config.refusals.items():
         if status == 503 and reason not in _MAY_BE_503:
@@ -66,8 +66,7 @@ def check_config(known: Known) -> Iterator[Found]:
 def _trunks(config: Config, known: Known) -> Iterator[Found]:
     owners: dict[object, str] = {}
     for name, trunk in config.trunks.items():
-        if trunk.worker and trunk.worker not in known.worker_names:
-            yield ("trunks", name, "worker"), _no("Worker", trunk.worker, known.worker_names)
+        yield from _missing(("trunks", name, "worker"), "Worker", trunk.worker, known.worker_names)
         for index, network in enumerate(trunk.networks):
             owner = owners.setdefault(network, name)
             if owner != name:
@@ -75,14 +74,12 @@ def _trunks(config: Config, known: Known) -> Iterator[Found]:
 
 
 def _worker(loc: Loc, worker: Worker, known: Known) -> Iterator[Found]:
-    if worker.owner and worker.owner not in known.subscriber_names:
-        yield (*loc, "owner"), _no("subscriber", worker.owner, known.subscriber_names)
+    yield from _missing((*loc, "owner"), "subscriber", worker.owner, known.subscriber_names)
     for index, grantee in enumerate(worker.granted_to):
         name = grantee.removeprefix("group ").strip()
         owner = known.subscribers.get(name)
-        if name not in known.subscriber_names:
-            yield (*loc, "granted_to", index), _no("subscriber", name, known.subscriber_names)
-        elif name != grantee and owner is not None and owner.group is None:
+        yield from _missing((*loc, "granted_to", index), "subscriber", name, known.subscriber_names)
+        if name != grantee and owner is not None and owner.group is None:
             yield (*loc, "granted_to", index), f"{name} has no group"
 
 
@@ -103,34 +100,27 @@ def check_subscribers(known: Known) -> Iterator[Found]:
                 accounts.setdefault(key, name)
         yield from _activations(loc, subscriber, known)
         for key_, template in subscriber.templates.items():
-            if known.config is not None and template.worker and template.worker not in known.worker_names:
-                yield (*loc, "templates", key_, "worker"), _no("Worker", template.worker, known.worker_names)
+            where = (*loc, "templates", key_, "worker")
+            yield from _missing(where, "Worker", template.worker, known.worker_names)
         for index, member in enumerate(subscriber.group.members if subscriber.group else ()):
             where = (*loc, "group", "members", index)
-            if member not in known.subscriber_names:
-                yield where, _no("subscriber", member, known.subscriber_names)
-            elif member == name:
+            yield from _missing(where, "subscriber", member, known.subscriber_names)
+            if member == name:
                 yield where, f"{name} owns the group and is no member of it"
             elif subscriber.group and member in subscriber.group.members[:index]:
                 yield where, f"{member} is written twice"
 
 
 def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -> Iterator[Found]:
-    if account.template and account.template not in subscriber.templates:
-        yield (
-            (*loc, "template"),
-            _no("template of this subscriber", account.template, set(subscriber.templates)),
-        )
+    yield from _missing((*loc, "template"), "SIP template", account.template, subscriber.templates.keys())
+    yield from _missing((*loc, "worker"), "Worker", account.worker, known.worker_names)
     for index, user in enumerate(account.users):
-        if user not in known.subscriber_names:
-            yield (*loc, "users", index), _no("subscriber", user, known.subscriber_names)
+        yield from _missing((*loc, "users", index), "subscriber", user, known.subscriber_names)
     config = known.config
     if config is None:
         return
     if account.domain and account.domain not in config.domains:
         yield (*loc, "domain"), f"{account.domain} is not in `domains` ({', '.join(config.domains)})"
-    if account.worker and account.worker not in known.worker_names:
-        yield (*loc, "worker"), _no("Worker", account.worker, known.worker_names)
     for algorithm in config.auth.algorithms if account.ha1 is not None else ():
         if algorithm not in (account.ha1 or {}):
             yield (*loc, "ha1"), f"has no digest for {algorithm}, which auth.algorithms asks for"
@@ -143,9 +133,8 @@ def _activations(loc: Loc, subscriber: Subscriber, known: Known) -> Iterator[Fou
         first = seen.setdefault((activation.plan, activation.since), index)
         if first != index:
             yield where, f"activates {activation.plan} at the same moment as activations[{first}]"
-        if activation.plan not in known.plan_names:
-            yield (*where, "plan"), _no("plan", activation.plan, known.plan_names)
-        elif plan := known.plans.get(activation.plan):
+        yield from _missing((*where, "plan"), "plan", activation.plan, known.plan_names)
+        if plan := known.plans.get(activation.plan):
             yield from _overrides((*where, "options"), activation, plan)
 
 
@@ -161,7 +150,10 @@ def _overrides(loc: Loc, activation: Activation, plan: Plan) -> Iterator[Found]:
             yield (*loc, key), text
 
 
-def _no(kind: str, name: str, known: Set[str]) -> str:
+def _missing(loc: Loc, kind: str, name: str | None, known: Set[str] | None) -> Iterator[Found]:
+    """A mistake when something is named that is not there."""
+    if name is None or known is None or name in known:
+        return
     names = sorted(known)
     listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"there is no {kind} {name}" + (f" (there is: {listed})" if names else "")
+    yield loc, f"there is no {kind} {name}" + (f" (there is: {listed})" if names else "")

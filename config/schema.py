@@ -1,6 +1,7 @@
 """Schema of callgate.yaml. The keys are explained for operators in config/callgate.yaml; here stand types and bounds.
 
-Durations are float seconds, sizes bytes. Paths are absolute once loaded. What the two other files hold is in
+Durations are float seconds, sizes bytes. Once loaded, a path holds from
+the working directory. What the two other files hold is in
 config.tariffs.
 """
 

@@ -7,6 +7,7 @@ configuration made in Python), and returns the value or raises ValueError with w
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ def path_of(raw: object, info: ValidationInfo) -> Path:
     if not isinstance(raw, Path):
         raise ValueError("must be a path")
     folder = (info.context or {}).get("folder")
-    return raw if folder is None else Path(folder, raw)
+    return raw if folder is None else Path(os.path.normpath(Path(folder, raw)))
 
 
 def seconds(low: float, high: float) -> BeforeValidator:
