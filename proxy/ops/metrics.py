@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
@@ -41,12 +42,20 @@ UNMATCHED = "unmatched_responses"
 _INFINITY = float("inf")
 
 
+class NetNumbers(Protocol):
+    """What is shown of the sockets (proxy.net.sink.NetCounters; this layer does not see that one)."""
+
+    connections_open: int
+    connections_refused: int
+    unreachable: int
+
+
 class Metrics(Collector):
     """The counters of one process and what Prometheus sees of them.
 
-    The driver bumps `received`, `sent`, `calls` and `loop`, the store link `store`; the engine and its stack bring
-    their own. `active` is asked at scrape for the calls admitted and not over yet, by mode: a count of what is there,
-    never a sum of +1 and -1.
+    The driver bumps `received`, `sent`, `calls` and `loop`; the others bring their own. `active` is asked at scrape
+    for the calls admitted and not over yet, by mode (a count of what is there, never a sum of +1 and -1), `failures`
+    for the exceptions that were ours.
     """
 
     def __init__(
@@ -54,12 +63,16 @@ class Metrics(Collector):
         engine: EngineCounters,
         stack: StackCounters,
         store: StoreCounters,
+        net: NetNumbers,
         active: Callable[[], Mapping[str, int]],
+        failures: Callable[[], int],
     ) -> None:
         self.engine = engine
         self.stack = stack
         self.store = store
+        self.net = net
         self.active = active
+        self.failures = failures
         self.received = Traffic()
         self.sent = Traffic()
         self.calls = CallCounters()
@@ -80,6 +93,7 @@ class Metrics(Collector):
         yield from self._transactions()
         yield from self._store()
         yield from self._loop()
+        yield from self._process()
 
     def _calls(self) -> Iterator[Metric]:
         calls = self.calls
@@ -185,8 +199,9 @@ class Metrics(Collector):
         leases.add_metric(["lapsed"], store.leases_lapsed)
         leases.add_metric(["taken_over"], store.leases_taken_over)
         yield from (errors, breaker, leases)
-        yield _gauge("callgate_spool_records", "Outcomes waiting on disk for Redis", store.spool_length)
-        yield _gauge("callgate_spool_records_max", "Outcomes the spool may hold", store.spool_max)
+        yield _gauge("callgate_spool_records", "Outcomes waiting on disk for Redis", store.spool_records)
+        yield _gauge("callgate_spool_bytes", "Size of the spool on disk", store.spool_bytes)
+        yield _gauge("callgate_spool_bytes_max", "Size at which the spool is full", store.spool_bytes_max)
         yield _counter(
             "callgate_spool_dropped", "Outcomes lost because the spool was full", store.spool_dropped
         )
@@ -200,6 +215,17 @@ class Metrics(Collector):
         yield _gauge("callgate_ready", "1 while callgate takes calls", loop.ready)
         yield _gauge("callgate_draining", "1 while only running calls go on", loop.draining)
         yield _counter("callgate_messages_dropped", "Messages a full queue had no room for", loop.dropped)
+        yield _counter(
+            "callgate_internal_errors", "Exceptions that are our own fault; each is logged", self.failures()
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        net = self.net
+        yield _gauge("callgate_connections_open", "Stream connections, either side's", net.connections_open)
+        yield _counter(
+            "callgate_connections_refused", "Connections beyond the bound", net.connections_refused
+        )
+        yield _counter("callgate_peers_unreachable", "Peers reported unreachable", net.unreachable)
         build = GaugeMetricFamily(
             "callgate_build_info", "What runs here; always 1", labels=["version", "python"]
         )

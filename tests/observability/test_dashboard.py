@@ -12,6 +12,7 @@ import yaml
 
 from policies.counters import StoreCounters
 from proxy.engine.counters import EngineCounters
+from proxy.net.sink import NetCounters
 from proxy.ops.metrics import Metrics
 from proxy.sip.transaction import Counters as StackCounters
 from tests.observability.queries import DASHBOARD, GRAFANA, Query, panel_queries, panels, rule_queries
@@ -19,7 +20,7 @@ from tests.observability.queries import DASHBOARD, GRAFANA, Query, panel_queries
 
 def names() -> set[str]:
     """Every name a scrape has series under."""
-    metrics = Metrics(EngineCounters(), StackCounters(), StoreCounters(), dict)
+    metrics = Metrics(EngineCounters(), StackCounters(), StoreCounters(), NetCounters(), dict, int)
     return {sample.name for family in metrics.registry.collect() for sample in family.samples}
 
 

@@ -12,14 +12,22 @@ from prometheus_client.samples import Sample
 from policies.counters import BreakerState, Histogram, StoreCounters, StoreError
 from policies.reasons import TABLE, Reason
 from proxy.engine.counters import EngineCounters
+from proxy.net.sink import NetCounters
 from proxy.ops.counters import METHODS, MODES, OUTCOMES, RegisterResult
 from proxy.ops.metrics import ANOMALIES, MACHINES, UNMATCHED, Metrics
 from proxy.sip.message import ErrorKind
 from proxy.sip.transaction import Counters as StackCounters
 
 
-def fresh(active: Mapping[str, int] | None = None) -> Metrics:
-    return Metrics(EngineCounters(), StackCounters(), StoreCounters(), lambda: active or {})
+def fresh(active: Mapping[str, int] | None = None, failures: int = 0) -> Metrics:
+    return Metrics(
+        EngineCounters(),
+        StackCounters(),
+        StoreCounters(),
+        NetCounters(),
+        lambda: active or {},
+        lambda: failures,
+    )
 
 
 def samples(metrics: Metrics) -> Iterator[Sample]:
@@ -147,7 +155,7 @@ def test_the_store_and_the_loop() -> None:
     store.errors[StoreError.DEADLINE] += 1
     store.breaker = BreakerState.OPEN
     store.leases_renewed += 2
-    store.spool_length, store.spool_max = 3, 10_000
+    store.spool_records, store.spool_bytes, store.spool_bytes_max = 3, 300, 10_000
     store.spool_dropped += 4
     loop.ready = loop.overloaded = loop.draining = True
     loop.dropped += 5
@@ -158,12 +166,24 @@ def test_the_store_and_the_loop() -> None:
     assert states == {"closed": 0, "half_open": 0, "open": 1}
     assert value(metrics, "callgate_leases_total", event="renewed") == 2
     assert value(metrics, "callgate_spool_records") == 3
-    assert value(metrics, "callgate_spool_records_max") == 10_000
+    assert value(metrics, "callgate_spool_bytes") == 300
+    assert value(metrics, "callgate_spool_bytes_max") == 10_000
     assert value(metrics, "callgate_spool_dropped_total") == 4
     assert value(metrics, "callgate_ready") == 1
     assert value(metrics, "callgate_overloaded") == 1
     assert value(metrics, "callgate_draining") == 1
     assert value(metrics, "callgate_messages_dropped_total") == 5
+
+
+def test_sockets_and_errors_of_ours() -> None:
+    metrics = fresh(failures=3)
+    metrics.net.connections_open = 4
+    metrics.net.connections_refused = 5
+    metrics.net.unreachable = 6
+    assert value(metrics, "callgate_internal_errors_total") == 3
+    assert value(metrics, "callgate_connections_open") == 4
+    assert value(metrics, "callgate_connections_refused_total") == 5
+    assert value(metrics, "callgate_peers_unreachable_total") == 6
 
 
 @pytest.mark.parametrize(
