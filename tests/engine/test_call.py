@@ -1,0 +1,75 @@
+"""A whole call on the pure engine: admitted, carried, hung up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policies.lease import Outcome
+from proxy.engine.effects import CallAnswered
+from proxy.sip.message import Request, Response
+from tests.engine.world import Phone, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def set_up(world: World) -> tuple[Phone, Phone, Request, Response]:
+    """A call that is answered and acknowledged."""
+    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
+    caller.invite("sip:4930@example.com")
+    assert caller.statuses() == [100]
+    [invite] = callee.requests()
+    callee.answer(invite, 180, "Ringing")
+    callee.answer(invite, 200, "OK")
+    ringing, ok = caller.got()
+    assert isinstance(ringing, Response)
+    assert isinstance(ok, Response)
+    assert (ringing.status, ok.status) == (180, 200)
+    caller.within("ACK", ok, 1)
+    [ack] = callee.requests()
+    assert ack.method == "ACK"
+    return caller, callee, invite, ok
+
+
+def test_the_invite_leaves_as_rfc_3261_16_6_wants_it(world: World) -> None:
+    _, _, invite, _ = set_up(world)
+    assert invite.uri == "sip:4930@192.0.2.20:5060"
+    assert invite.max_forwards() == 69
+    vias = invite.all_values("via")
+    assert len(vias) == 2
+    assert vias[0].startswith("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK")
+    [route] = invite.all_values("record-route")
+    assert route.startswith("<sip:192.0.2.1:5060;lr;c=")
+
+
+def test_hung_up_by_the_caller(world: World) -> None:
+    caller, callee, _, ok = set_up(world)
+    assert len(world.of(CallAnswered)) == 1
+    world.advance(12)
+    caller.within("BYE", ok, 2)
+    [bye] = callee.requests()
+    assert bye.method == "BYE"
+    assert bye.all_values("route") == []
+    callee.answer(bye, 200, "OK")
+    assert caller.statuses() == [200]
+    assert world.released == [("alice@example.com", Outcome.SUCCESS)]
+    [record] = world.records
+    assert (record.outcome, record.ended_by, record.status) == ("success", "caller", 200)
+    assert record.answered_at is not None
+    assert record.ended_at - record.answered_at == 12
+    world.idle()
+
+
+def test_hung_up_by_the_callee(world: World) -> None:
+    caller, callee, invite, _ = set_up(world)
+    callee.back("BYE", invite, "t1", 7)
+    [bye] = caller.requests()
+    caller.answer(bye, 200, "OK")
+    assert callee.statuses() == [200]
+    assert world.released == [("alice@example.com", Outcome.SUCCESS)]
+    assert world.records[0].ended_by == "callee"
+    world.idle()
