@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, teardown
+from proxy.engine import calls, indialog, teardown
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
@@ -171,6 +171,8 @@ def _best_up(core: Core, context: Context, now: float) -> None:
     if context.cancelled and status in _FAILOVER:
         # RFC 3261 §16.10 with §9.1: cancelled, and no 487 ever came.
         status, response = 487, None
+    if status in (408, 481):
+        indialog.dialog_lost(core, context, status, now)
     if not context.invite and status == 408:
         # RFC 4320 §4.2: a 408 to a non-INVITE comes too late to be of use and blacklists us; silence instead.
         core.stack.abandon(context.txn, now)
