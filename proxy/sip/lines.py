@@ -11,12 +11,15 @@ import re
 from typing import TypeVar
 
 from proxy.sip.grammar import (
+    ALNUM,
     CACHE_MAX,
     CACHED_TEXT_MAX,
     CSEQ_MAX,
     HOST,
+    METHODS,
     TOKEN,
     TOKEN_CHARS,
+    UNRESERVED,
 )
 from proxy.sip.headers import (
     first_value,
@@ -26,6 +29,7 @@ from proxy.sip.headers import (
     split_list,
     valid_uri,
 )
+from proxy.sip.ids import MAGIC
 from proxy.sip.message import TopVia
 from proxy.sip.uri import parse_uri
 
@@ -37,7 +41,16 @@ _SENT_BY = re.compile(
     rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARS}]++)[ \t]++({HOST})[ \t]*(?::[ \t]*([0-9]{{1,5}}))?",
     re.IGNORECASE,
 )
-_COMMON_VIA_PARAMS = re.compile(rf"branch=([{TOKEN_CHARS}]++)(;rport)?+")
+# What most lines look like: one match instead of many. Each takes a part of what the reader below it takes, and
+# says the same of it (`tests/sip/test_parse.py` compares them).
+_COMMON_VIA = re.compile(
+    rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS?+) ([{ALNUM}][{ALNUM}.\-]*+)(?::([0-9]{{1,4}}))?"
+    rf";branch=([{TOKEN_CHARS}]++)(;rport)?"
+)
+_COMMON_ADDRESS = re.compile(
+    rf'(?:From|To): (?:"[^"\\]*+" ?+|[{TOKEN_CHARS} ]*+)<sips?:(?:[{UNRESERVED}+]++@)?[{ALNUM}][{ALNUM}.\-]*+'
+    rf"(?::[0-9]{{1,4}})?>(?:;tag=([{TOKEN_CHARS}]++))?"
+)
 
 
 class StartLine:
@@ -53,7 +66,6 @@ class StartLine:
 
 
 STARTS: dict[str, StartLine] = {}
-SENT_BYS: dict[str, tuple[str, str, int | None]] = {}
 VIAS: dict[str, TopVia] = {}
 TAGS: dict[str, str] = {}
 CSEQS: dict[str, tuple[int, str]] = {}
@@ -70,17 +82,18 @@ def _remember(table: dict[str, T], text: str, value: T) -> T:
 
 
 def read_start(text: str) -> StartLine | None:
-    """A request line or status line of SIP/2.0; None: `_refuse_start` says why."""
-    match = _STATUS_LINE.fullmatch(text)
-    if match is not None:
-        return _remember(STARTS, text, StartLine("", "", int(match[1]), match[2] or ""))
+    """A request line or status line of SIP/2.0; None when it is neither."""
     # RFC 4475 §3.1.2.8 to §3.1.2.10: more than two spaces are refused, not guessed at.
     parts = text.split(" ")
-    if len(parts) != 3 or parts[2].upper() != "SIP/2.0" or TOKEN.fullmatch(parts[0]) is None:
+    if len(parts) == 3 and parts[2].upper() == "SIP/2.0":
+        method, uri, _ = parts
+        if (method in METHODS or TOKEN.fullmatch(method)) and _request_uri_good(uri):
+            return _remember(STARTS, text, StartLine(method, uri, 0, ""))
         return None
-    return (
-        _remember(STARTS, text, StartLine(parts[0], parts[1], 0, "")) if _request_uri_good(parts[1]) else None
-    )
+    match = _STATUS_LINE.fullmatch(text)
+    if match is None:
+        return None
+    return _remember(STARTS, text, StartLine("", "", int(match[1]), match[2] or ""))
 
 
 def _request_uri_good(text: str) -> bool:
@@ -93,45 +106,44 @@ def _request_uri_good(text: str) -> bool:
 
 def read_via(line: str) -> TopVia | None:
     """The first value of a Via line."""
+    match = _COMMON_VIA.fullmatch(line)
+    if match is None or match[4] == MAGIC:
+        return read_any_via(line)
+    transport, host, port, branch, rport = match.groups()
+    via = TopVia(transport, host, int(port) if port else None, branch, "" if rport else None, None, line[5:])
+    return _remember(VIAS, line, via)
+
+
+def read_any_via(line: str) -> TopVia | None:
+    """The same, for whatever spelling RFC 3261 §25.1 allows."""
     value = first_value(line.partition(":")[2])
-    sent_by_text, semicolon, params_text = value.partition(";")
-    sent_by = SENT_BYS.get(sent_by_text) or _read_sent_by(sent_by_text)
-    if sent_by is None:
-        return None
-    transport, host, port = sent_by
-    common = _COMMON_VIA_PARAMS.fullmatch(params_text)
-    branch: str | None
-    received: str | None = None
-    if common is not None:
-        branch = common[1]
-        rport = None if common[2] is None else ""
-    else:
-        params = parse_params(semicolon + params_text)
-        if params is None:
-            return None
-        branch = params.get("branch", "")
-        # RFC 3581 §3: rport stands there without a value; port 0 … 65535 once it has one.
-        rport = (params["rport"] or "") if "rport" in params else None
-        received = params.get("received")
-    # RFC 4475 §3.2.1: the cookie alone identifies no transaction.
-    if branch is None or branch == "z9hG4bK":
-        return None
-    return _remember(VIAS, line, TopVia(transport, host, port, branch, rport, received, value))
-
-
-def _read_sent_by(text: str) -> tuple[str, str, int | None] | None:
-    match = _SENT_BY.fullmatch(text.strip(" \t"))
-    if match is None:
+    sent_by, semicolon, params_text = value.partition(";")
+    match = _SENT_BY.fullmatch(sent_by.strip(" \t"))
+    params = parse_params(semicolon + params_text)
+    if match is None or params is None:
         return None
     transport, host, port_text = match.groups()
-    port = None if port_text is None else int(port_text)
-    if port is not None and port > 65_535:
+    port = int(port_text) if port_text else None
+    branch = params.get("branch", "")
+    # RFC 4475 §3.2.1: the cookie alone identifies no transaction.
+    if branch is None or branch == MAGIC or (port is not None and port > 65_535):
         return None
-    return _remember(SENT_BYS, text, (transport.upper(), host, port))
+    # RFC 3581 §3: rport stands there without a value.
+    rport = (params["rport"] or "") if "rport" in params else None
+    via = TopVia(transport.upper(), host, port, branch, rport, params.get("received"), value)
+    return _remember(VIAS, line, via)
 
 
 def read_tag(line: str) -> str | None:
     """The tag of a From or To line, "" when it has none; None: the line is malformed."""
+    match = _COMMON_ADDRESS.fullmatch(line) if len(line) <= CACHED_TEXT_MAX else None
+    if match is not None:
+        return _remember(TAGS, line, match[1] or "")
+    return read_any_tag(line)
+
+
+def read_any_tag(line: str) -> str | None:
+    """The same, for whatever spelling RFC 3261 §25.1 allows."""
     address = parse_name_addr(line.partition(":")[2])
     if address is None:
         return None
@@ -158,18 +170,20 @@ def read_number(line: str) -> int | None:
 
 def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> bool:
     """Whether every Contact or Route line of a request can be read."""
-    for at, name in enumerate(keys):
-        if name == key and lines[at] not in GOOD_ADDRESSES:
-            text = lines[at].partition(":")[2].strip(" \t")
-            # RFC 3261 §10.2.2: the asterisk is for REGISTER alone.
-            if key == "contact" and text == "*":
-                if method != "REGISTER":
-                    return False
-                continue
-            if parse_name_addrs(text) is None:
-                return False
-            # RFC 3261 §20.34: a Route value always has its <>; else its `lr` would be a header parameter.
-            if key == "route" and not all("<" in value for value in split_list(text)):
-                return False
-            _remember(GOOD_ADDRESSES, lines[at], True)
+    at = -1
+    for _ in range(keys.count(key)):
+        at = keys.index(key, at + 1)
+        line = lines[at]
+        if line in GOOD_ADDRESSES:
+            continue
+        text = line.partition(":")[2].strip(" \t")
+        # RFC 3261 §10.2.2: the asterisk is for REGISTER alone.
+        if key == "contact" and text == "*" and method == "REGISTER":
+            continue
+        if parse_name_addrs(text) is None:
+            return False
+        # RFC 3261 §20.34: a Route value always has its <>; else its `lr` would be a header parameter.
+        if key == "route" and not all("<" in value for value in split_list(text)):
+            return False
+        _remember(GOOD_ADDRESSES, line, True)
     return True

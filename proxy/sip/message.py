@@ -152,7 +152,16 @@ class Request(Message):
         to_tag: str,
         hops: int | None,
     ) -> None:
-        super().__init__(lines, keys, body, via, call_id, cseq, from_tag, to_tag, hops)
+        # Not by super().__init__: 0.15 µs a message.
+        self.lines = lines
+        self.keys = keys
+        self.body = body
+        self.via = via
+        self.call_id = call_id
+        self.cseq = cseq
+        self.from_tag = from_tag
+        self.to_tag = to_tag
+        self.hops = hops
         self.method = method
         """Case-sensitive, as received; may be a method nobody knows."""
         self.uri = uri
@@ -179,7 +188,16 @@ class Response(Message):
         to_tag: str,
         hops: int | None,
     ) -> None:
-        super().__init__(lines, keys, body, via, call_id, cseq, from_tag, to_tag, hops)
+        # Not by super().__init__: 0.15 µs a message.
+        self.lines = lines
+        self.keys = keys
+        self.body = body
+        self.via = via
+        self.call_id = call_id
+        self.cseq = cseq
+        self.from_tag = from_tag
+        self.to_tag = to_tag
+        self.hops = hops
         self.status = status
         """100 … 699."""
         self.reason = reason
