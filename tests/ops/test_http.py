@@ -1,0 +1,125 @@
+"""What monitoring and the operator see over HTTP, and what a start says when an address cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from config.schema import HostPort
+from proxy.ops.http import HttpError, Services
+
+
+class Proxy:
+    """Health and Control of nothing."""
+
+    def __init__(self) -> None:
+        self.word = ""
+        self.cut: list[str] = []
+
+    def metrics(self) -> bytes:
+        return b"callgate_ready 1.0\n"
+
+    def unready(self) -> str:
+        return self.word
+
+    def calls(self) -> list[dict[str, Any]]:
+        return [{"call_id": "c1", "state": "answered"}]
+
+    def hangup(self, call_id: str) -> int:
+        self.cut.append(call_id)
+        return 1 if call_id == "c1" else 0
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await main
+
+    asyncio.run(bounded())
+
+
+def test_metrics_and_health() -> None:
+    async def main() -> None:
+        proxy, services = Proxy(), Services()
+        port = await services.start_metrics(HostPort("127.0.0.1", 0), proxy)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            async with http.get("/metrics") as answer:
+                assert await answer.read() == b"callgate_ready 1.0\n"
+                assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            async with http.get("/healthz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+            async with http.get("/readyz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+            proxy.word = "draining"
+            async with http.get("/readyz") as answer:
+                assert (answer.status, await answer.text()) == (503, "draining\n")
+            async with http.post("/hangup") as answer:
+                assert answer.status == 404
+        await services.close()
+
+    run(main())
+
+
+def test_control_is_for_the_owner_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        proxy, services, path = Proxy(), Services(), tmp_path / "var" / "callgate.sock"
+        await services.start_control(path, proxy)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        connector = aiohttp.UnixConnector(str(path))
+        async with aiohttp.ClientSession("http://callgate", connector=connector) as http:
+            async with http.get("/calls") as answer:
+                assert await answer.json() == proxy.calls()
+            async with http.post("/hangup", json={"call_id": "c1"}) as answer:
+                assert await answer.json() == {"calls": 1}
+            async with http.post("/hangup", json={"call_id": "c2"}) as answer:
+                assert await answer.json() == {"calls": 0}
+            for rubbish in (b"", b"[]", b"{}", b"\xff"):
+                async with http.post("/hangup", data=rubbish) as answer:
+                    assert answer.status == 400
+        assert proxy.cut == ["c1", "c2"]
+        await services.close()
+        assert not path.exists()
+
+    run(main())
+
+
+def test_the_socket_of_a_dead_one_is_taken_over_and_that_of_a_live_one_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "callgate.sock"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        first, second = Services(), Services()
+        await first.start_control(path, Proxy())
+        with pytest.raises(HttpError, match=r"callgate\.sock: another callgate uses it"):
+            await second.start_control(path, Proxy())
+        await second.close()
+        assert path.exists()
+        await first.close()
+
+    run(main())
+
+
+def test_addresses_that_cannot_be_had_are_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        services = Services()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(HttpError, match=rf"http://127\.0\.0\.1:{port}: Address already in use"):
+                await services.start_metrics(HostPort("127.0.0.1", port), Proxy())
+        with pytest.raises(HttpError, match="at most 107 bytes"):
+            await services.start_control(tmp_path / ("x" * 110), Proxy())
+        (tmp_path / "file").touch()
+        with pytest.raises(HttpError, match=r"file/callgate\.sock"):
+            await services.start_control(tmp_path / "file" / "callgate.sock", Proxy())
+        await services.close()
+
+    run(main())
