@@ -89,7 +89,7 @@ User-to-User Via Warning WWW-Authenticate X-Forwarded-For
 """
 
 # RFC 3261 §20: fields with exactly one value in a message. Content-Length is the one that also frames it.
-SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length"))
+SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 
 # The IANA registry of methods. RFC 4475 §3.1.2.18 wants 501, not 400, where one outside it is misused.
 _METHODS = "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"

@@ -93,11 +93,8 @@ def _assemble(
     by_key = dict(zip(keys, lines))  # noqa: B905  (strict= costs 0.1 µs a message)
     repeated = len(keys) - len(by_key)
     # Mostly it is Via alone that stands there more than once.
-    if repeated and repeated != keys.count("via") - 1:
-        for key in SINGLE:
-            if keys.count(key) > 1:
-                reason = f"Multiple {_NAMES[key]} headers"
-                return _refuse(ErrorKind.DUPLICATE, reason, start_line, lines, keys)
+    if repeated and repeated != keys.count("via") - 1 and (twice := _occurs_twice(keys)):
+        return _refuse(ErrorKind.DUPLICATE, f"Multiple {twice} headers", start_line, lines, keys)
     try:
         via_line = lines[keys.index("via")] if repeated else by_key["via"]
         from_line = by_key["from"]
@@ -131,10 +128,9 @@ def _assemble(
         if (length is None and (length := read_number(length_line)) is None) or length > len(rest):
             return _refuse(ErrorKind.CONTENT_LENGTH, "Bad Content-Length header", start_line, lines, keys)
         rest = rest[:length]
-    status, uri = start.status, start.uri
-    if status:
-        # What else a response may hold wrong is no reason to lose a call over it.
-        reason = start.reason
+    if start.status:
+        # Whatever else a response holds wrong is no reason to lose a call over it.
+        status, reason = start.status, start.reason
         return Response(
             status, reason, method, lines, keys, rest, via, call_id, number, from_tag, to_tag, None
         )
@@ -148,17 +144,13 @@ def _assemble(
         hops = NUMBERS.get(hops_line)
         if (hops is None and (hops := read_number(hops_line)) is None) or hops > MAX_FORWARDS_MAX:
             return _refuse(ErrorKind.MAX_FORWARDS, "Bad Max-Forwards header", start_line, lines, keys)
-    # The last line of each key is looked up here; where there may be others, or it is new, all are read.
-    contact = by_key.get("contact")
-    if (
-        contact is not None
-        and (repeated or contact not in GOOD_ADDRESSES)
-        and (not addresses_good("contact", method, lines, keys))
-    ):
+    contact = by_key.get("contact", "")
+    read_before = not repeated and contact in GOOD_ADDRESSES
+    if contact and not read_before and not addresses_good("contact", method, lines, keys):
         return _refuse(ErrorKind.CONTACT, "Malformed Contact header", start_line, lines, keys)
     if "route" in by_key and not addresses_good("route", method, lines, keys):
         return _refuse(ErrorKind.ROUTE, "Malformed Route header", start_line, lines, keys)
-    return Request(method, uri, lines, keys, rest, via, call_id, number, from_tag, to_tag, hops)
+    return Request(method, start.uri, lines, keys, rest, via, call_id, number, from_tag, to_tag, hops)
 
 
 # --- The uncommon and the wrong. ---
@@ -167,6 +159,11 @@ def _assemble(
 def _key_of(line: str) -> str:
     name, colon, _ = line.partition(":")
     return header_key(name) if colon else ""
+
+
+def _occurs_twice(keys: list[str]) -> str:
+    """The name of a header that may stand there once and does not, "" when all is well."""
+    return next((_NAMES[key] for key in SINGLE if keys.count(key) > 1), "")
 
 
 def _parse_irregular(data: bytes) -> Request | Response | ParseError:
