@@ -72,11 +72,13 @@ def duration_ms_of(raw: object) -> int:
 
 
 def duration_text(ms: int) -> str:
-    """The shortest way to write a duration, as `duration_ms_of` reads it: 5400000 → `1h30m`."""
+    """A duration as `duration_ms_of` reads it: `1h30m`, `100h`; in days only when they are whole."""
     if ms <= 0:
         return "0s"
+    if ms % DAY_MS == 0:
+        return f"{ms // DAY_MS}d"
     out = ""
-    for size, unit in ((DAY_MS, "d"), (HOUR_MS, "h"), (MINUTE_MS, "m"), (SECOND_MS, "s"), (1, "ms")):
+    for size, unit in ((HOUR_MS, "h"), (MINUTE_MS, "m"), (SECOND_MS, "s"), (1, "ms")):
         count, ms = divmod(ms, size)
         if count:
             out += f"{count}{unit}"
