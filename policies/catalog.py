@@ -137,8 +137,11 @@ class Catalog:
         return None
 
     def route(self, user: str) -> Trunk | None:
-        """The trunk for a user part that is none of our accounts: the first route that matches."""
-        if len(user) > ROUTE_USER_MAX:
+        """The trunk for a user part that is none of our accounts: the first route that matches.
+
+        One that is too long or has control characters (a `$` would match before a line break) goes nowhere.
+        """
+        if len(user) > ROUTE_USER_MAX or not user.isprintable():
             return None
         for pattern, trunk in self._routes:
             if pattern.search(user) is not None:

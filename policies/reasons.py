@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from config.schema import ReasonName
 from config.units import duration_text
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -184,11 +185,8 @@ TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
 )
 
 
-def rows(overrides: Mapping[str, int]) -> Mapping[Reason, Row]:
-    """The table with the statuses of `refusals:`.
-
-    Raises: ValueError for an unknown reason (the loader has refused it before: config.schema.ReasonName).
-    """
+def rows(overrides: Mapping[ReasonName, int]) -> Mapping[Reason, Row]:
+    """The table with the statuses of `refusals:`."""
     changed = {Reason(name): status for name, status in overrides.items()}
     return MappingProxyType(
         {reason: replace(row, status=changed.get(reason, row.status)) for reason, row in TABLE.items()}
