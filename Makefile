@@ -36,12 +36,14 @@ run: $(READY)  ## serve CONFIG on the embedded store: needs Python and pip, noth
 demo: $(READY)  ## a proxy, a callee and a caller on loopback: one call admitted, one refused, one cut
 	@exec $(BIN)/callgate demo
 
-check: $(READY)  ## style, types, layers and sizes
+check: $(READY)  ## style, types, layers, sizes, and that generated pages are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house.sizes
+	$(BIN)/python -m tests.sip.diagrams --check
+	$(BIN)/python -m tests.house.readme --check
 
 test: $(READY) system  ## every test, end to end ones included
 	$(BIN)/pytest $(ARGS)

@@ -1,0 +1,121 @@
+"""A real Prometheus on loopback that scrapes one target, for as long as a test asks it things."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.observability.queries import PROMETHEUS
+from tests.tools import require
+
+SCRAPE_INTERVAL = "250ms"
+RATE_INTERVAL = "5s"
+START_TIMEOUT = 30.0
+"""Seconds; a Prometheus on a busy machine with two cores is up in three."""
+POLL = 0.05
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Prometheus:
+    """Asks a running server."""
+
+    def __init__(self, port: int) -> None:
+        self._api = f"http://127.0.0.1:{port}/api/v1/"
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        url = self._api + path + "?" + urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+
+    def query(self, expr: str) -> list[float]:
+        """The values of an instant query, one a series; NaN is left out, for a panel draws nothing of it."""
+        values = [float(sample["value"][1]) for sample in self._get("query", query=expr)["result"]]
+        return [value for value in values if value == value]
+
+    def names(self) -> set[str]:
+        """Every name it has series under."""
+        return set(self._get("label/__name__/values"))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule, with its health."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def until(self, expr: str, timeout: float) -> list[float]:
+        """Ask until there is an answer; [] if there was none in `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            values = self.query(expr)
+            if values or time.monotonic() > deadline:
+                return values
+            time.sleep(POLL)
+
+
+@contextmanager
+def watching(target: str, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the shipped scrape job and rules, only faster and of `target` (host:port)."""
+    program = require("prometheus")
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    config["global"] = {
+        "scrape_interval": SCRAPE_INTERVAL,
+        "scrape_timeout": SCRAPE_INTERVAL,
+        "evaluation_interval": "1s",
+    }
+    config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = _free_port()
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        server = Prometheus(port)
+        _await_start(server, process, folder / "prometheus.log")
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_start(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            server.names()
+        except (OSError, AssertionError):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(POLL)
+        else:
+            return
