@@ -1,0 +1,28 @@
+-- A leg got its 2xx: the attempt is a success, and its talk begins.
+--
+-- KEYS  1 state  2 pending outgoing  3 pending incoming  4 talking outgoing  5 talking incoming  6 gone  7 idle
+-- ARGV  1 limits  2 counters' names  3 lease's life, ms  4 lease  5 direction: 1 outgoing, 2 incoming
+-- Output: {now, ms until total_duration is used up or -1, 1 = the lease is held and answered, lapsed}
+--         with 0 in the third place nothing was counted: the lease is not held (late-7.lua then)
+-- @include clock
+-- @include payer
+local own = tonumber(ARGV[5])
+local pending, talking = KEYS[1 + own], KEYS[3 + own]
+
+local done = call('ZREM', pending, ARGV[4])
+if done == 1 then
+  if total_max > 0 and total_counts ~= 3 - own then
+    running = running + 1
+    if now >= tw + total_period then tw, tn = now, 0 end
+  end
+  if success_max > 0 and success_counts ~= 3 - own then
+    sw, sn = touched(sw, sn, now, success_period)
+  end
+  call('ZADD', talking, now + ttl, ARGV[4])
+  due, dirty = math.min(due, now + ttl), true
+elseif call('ZSCORE', talking, ARGV[4]) then
+  done = 1
+end
+-- @include exhaustion
+-- @include save
+return {now, exhausts_in, done, lapsed}

@@ -1,0 +1,31 @@
+-- Leases that were not renewed lapse, in the order of their expiry: talk is settled up to it and not beyond, a pending
+-- attempt failed at it. They stay in KEYS[6] for a day, for the case that their instance was only cut off (late-7.lua).
+local found, batch_max = {}, 250
+local horizon = now
+for key = 2, 5 do
+  local batch = call('ZRANGEBYSCORE', KEYS[key], '-inf', now, 'WITHSCORES', 'LIMIT', 0, batch_max)
+  for i = 1, #batch, 2 do found[#found + 1] = {at = tonumber(batch[i + 1]), key = key, lease = batch[i]} end
+  if #batch == 2 * batch_max then horizon = math.min(horizon, tonumber(batch[2 * batch_max])) end
+end
+table.sort(found, function(a, b) return a.at < b.at end)
+for _, one in ipairs(found) do
+  if one.at <= horizon then
+    if total_max > 0 then drain(one.at, drawing(total_counts), total_period) end
+    if one.key < 4 and fail_max > 0 and fail_counts ~= 4 - one.key then
+      fw, fn = touched(fw, fn, one.at, fail_period)
+    end
+    call('ZREM', KEYS[one.key], one.lease)
+    call('ZADD', KEYS[6], one.at, one.key .. one.lease)
+    lapsed = lapsed + 1
+  end
+end
+if lapsed > 0 then
+  call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - 86400000)
+  call('PEXPIRE', KEYS[6], 86400000)
+end
+-- More than a batch: this script runs at the moment of the last one reaped, the next script goes on from there.
+now, due, dirty, kept = horizon, horizon + ttl, true, false
+for key = 2, 5 do
+  local first = call('ZRANGE', KEYS[key], 0, 0, 'WITHSCORES')[2]
+  if first then due = math.min(due, tonumber(first)) end
+end

@@ -1,0 +1,19 @@
+-- Other counters are in force than when the state was written: the old ones are put aside under their names (KEYS[7]),
+-- so that they go on where they stood when their activation wins again. Running calls change over at once.
+local pattern = '^(.*)\n(.*)\n(.*)\n(.*) (.*)$'
+local moment = state and math.min(now, due) or now
+local total, fail, success, counts, period = string.match(names, pattern)
+if total and total ~= '' then drain(moment, drawing(tonumber(counts)), tonumber(period)) end
+for name, kept in pairs({[total or ''] = tw .. ' ' .. tn, [fail or ''] = fw .. ' ' .. fn, [success or ''] = sw .. ' ' .. sn}) do
+  if name ~= '' then call('HSET', KEYS[7], name, kept) end
+end
+total, fail, success = string.match(ARGV[2], pattern)
+local function taken_up(name)
+  local w, n = string.match(call('HGET', KEYS[7], name) or '0 0', '(.*) (.*)')
+  return tonumber(w), tonumber(n)
+end
+tw, tn = taken_up(total)
+fw, fn = taken_up(fail)
+sw, sn = taken_up(success)
+call('PEXPIRE', KEYS[7], 400 * 86400000)
+t, names, dirty, kept = moment, ARGV[2], true, false
