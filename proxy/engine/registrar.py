@@ -83,6 +83,7 @@ class Registration:
         "remove_all",
         "request",
         "request_domain",
+        "source",
         "txn",
         "wall",
     )
@@ -90,9 +91,12 @@ class Registration:
     account: Account
     limits: Limits
 
-    def __init__(self, txn: ServerTransaction, request: Request, now: float, wall: float) -> None:
+    def __init__(
+        self, txn: ServerTransaction, request: Request, source: Flow, now: float, wall: float
+    ) -> None:
         self.txn = txn
         self.request = request
+        self.source = source
         self.now = now
         self.wall = wall
         """Unix seconds."""
@@ -120,15 +124,17 @@ class Registrar:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def on_register(self, txn: ServerTransaction, now: float) -> bool:
+    def on_register(self, txn: ServerTransaction, now: float, source: Flow | None = None) -> bool:
         """A new REGISTER. False: its domain is not ours and nothing was done (RFC 3261 §10.3 step 1: forward it).
 
-        Else it is answered, now or by `on_decided` after the effect AskRegister.
+        Else it is answered, now or by `on_decided` after the effect AskRegister. `source`: the flow it came by, where
+        that is not `txn.flow`: without rport responses go to another port (RFC 3261 §18.2.2). The account is known by
+        where it sends from; it is called where it hears us, as it just has (it got our challenge there).
         """
         request = txn.request
         if request is None:
             return True
-        registration = Registration(txn, request, now, now + self._core.wall_offset)
+        registration = Registration(txn, request, source or txn.flow, now, now + self._core.wall_offset)
         for _, step in STEPS:
             verdict = step(self, registration)
             if verdict is Go.CONTINUE:
@@ -338,13 +344,11 @@ class Registrar:
 
     def _remember(self, registration: Registration, bindings: list[Binding]) -> None:
         """Who is registered from this flow, and until when."""
-        flow = registration.txn.flow
-        until = max(
-            (binding.expires_at for binding in bindings if came_by(binding, flow, self._core.instance)),
-            default=0,
-        )
-        now = registration.now
-        self._core.sources.put(flow, registration.account.aor, now + (until - registration.wall), now)
+        core = self._core
+        hears = registration.txn.flow
+        until = max((one.expires_at for one in bindings if came_by(one, hears, core.instance)), default=0.0)
+        aor, now = registration.account.aor, registration.now
+        core.sources.put(registration.source, aor, now + (until - registration.wall), now)
 
     def _realm(self, registration: Registration) -> str:
         return self._core.snapshot.config.auth.realm or registration.domain
