@@ -110,27 +110,28 @@ def test_each_message_gets_its_verdict(case: Case) -> None:
         assert case.should - {"400"} or "process" in case.may
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.kind == "request"], ids=lambda case: case.name
-)
-def test_every_refusal_can_be_written_down_and_read_again(case: Case) -> None:
+REFUSED = [case for case in CASES if VERDICTS[case.name] and not VERDICTS[case.name].endswith(" 0")]
+PASSED = [case for case in CASES if VERDICTS[case.name] == PASSES]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_every_refusal_can_be_answered(case: Case) -> None:
     error = parse(case.data)
-    if not isinstance(error, ParseError) or error.request is None:
-        assert VERDICTS[case.name] == PASSES or VERDICTS[case.name].endswith(" 0")
-        return
+    assert isinstance(error, ParseError)
+    assert error.request is not None
     answer = reply(error.request, error.status_hint, error.reason, "t0")
     assert answer.startswith(f"SIP/2.0 {error.status_hint} {error.reason}\r\n".encode())
     assert answer.endswith(b"\r\nContent-Length: 0\r\n\r\n")
-    assert answer.count(b"\r\nCSeq:") <= 1
-    assert answer.count(b"\r\nCall-ID:") <= 1
+    # RFC 4475 §3.3.8: of a header that came twice, one goes back; §3.3.1: of one that did not come, none.
+    assert error.request.via.value.encode("latin-1") in answer
+    assert answer.count(b"\r\nCSeq:") == 1
+    assert answer.count(b"\r\nCall-ID:") == (0 if case.name == "insuf" else 1)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PASSED, ids=lambda case: case.name)
 def test_a_message_that_passes_stays_what_it_was_when_written_again(case: Case) -> None:
     message = parse(case.data)
-    if isinstance(message, ParseError):
-        assert VERDICTS[case.name] != PASSES
-        return
+    assert not isinstance(message, ParseError)
     if isinstance(message, Request):
         start = f"{message.method} {message.uri} SIP/2.0"
     else:
@@ -239,7 +240,7 @@ def test_a_reason_phrase_may_be_empty_or_utf8() -> None:
     assert isinstance(noreason, Response)
     assert isinstance(unreason, Response)
     assert (noreason.status, noreason.reason) == (100, "")
-    assert "девятность" in unreason.reason.encode("latin-1").decode()
+    assert "девяносто девять" in unreason.reason.encode("latin-1").decode()
 
 
 def test_received_is_read_with_and_without_brackets() -> None:
