@@ -49,9 +49,9 @@ _BACKOFF = int(Action.BACKOFF)
 _EXPIRE = int(Action.EXPIRE)
 _PASS = int(Action.PASS)
 _TIMEOUT = int(Action.TIMEOUT)
-_ERROR = int(Action.ERROR)
 _START = int(Action.BACKOFF | Action.SLOW | Action.EXPIRE)
 _TELL = int(Action.PASS | Action.TIMEOUT | Action.ERROR)
+_WORK = ~(_TELL | STATE_MASK)
 _CANCELLED = int(client_invite.Input.CANCELLED)
 _ACKED = int(server_invite.Input.ACK)
 _ABANDON = int(server_other.Input.ABANDON)
@@ -248,35 +248,37 @@ class Stack:
         cell = plan.cells[state][input_]
         if cell == state:
             return cell
-        data = txn.data
-        if data is not None:
-            if cell & _ACK and response is not None:
+        if cell & _WORK:
+            data = txn.data
+            if cell & _ACK and data is not None and response is not None:
                 txn.data = data = ack_for(data, response)
                 self.out.append(Transmit(txn.flow, data))
-            elif cell & _RESEND:
+            elif cell & _RESEND and data is not None:
                 self.counters.retransmissions_sent += 1
                 self.out.append(Transmit(txn.flow, data))
             if cell & _FORGET:
                 txn.data = None
-        if cell & _START:
-            self._start(txn, cell, now)
+            if cell & _START:
+                self._start(txn, cell, now)
         entered = cell & STATE_MASK
         if entered != state:
             txn.state = entered
-            for lane, timer in plan.entry[entered]:
-                lane.add(txn, timer, now)
-            if entered >= plan.settled > state and plan.reliable:
+            if plan.reliable and entered >= plan.settled > state:
                 self._settle(txn)
             if entered == plan.terminated:
                 txn.data = None
                 del (self._cancels if txn.method == "CANCEL" else self._clients)[txn.branch]
-        if cell & _PASS:
-            assert response is not None
-            self._user.on_response(txn, response, now)
-        elif cell & _TIMEOUT:
-            self._user.on_timeout(txn, now)
-        elif cell & _ERROR:
-            self._user.on_transport_error(txn, now)
+            else:
+                for lane, timer in plan.entry[entered]:
+                    lane.add(txn, timer, now)
+        if cell & _TELL:
+            if cell & _PASS:
+                assert response is not None
+                self._user.on_response(txn, response, now)
+            elif cell & _TIMEOUT:
+                self._user.on_timeout(txn, now)
+            else:
+                self._user.on_transport_error(txn, now)
         if entered != state:
             if entered == plan.terminated:
                 self._end(txn, now)
@@ -291,30 +293,32 @@ class Stack:
         cell = plan.cells[state][input_]
         if cell == state:
             return cell
-        if cell & _SEND and data is not None:
-            self.out.append(Transmit(txn.flow, data))
-        elif cell & _RESEND and txn.data is not None:
-            self.counters.retransmissions_sent += 1
-            self.out.append(Transmit(txn.flow, txn.data))
-        if cell & _FORGET:
-            txn.request = txn.data = None
-        if cell & _KEEP:
-            txn.data = data
-        if cell & _START:
-            self._start(txn, cell, now)
+        if cell & _WORK:
+            if cell & _SEND and data is not None:
+                self.out.append(Transmit(txn.flow, data))
+            elif cell & _RESEND and txn.data is not None:
+                self.counters.retransmissions_sent += 1
+                self.out.append(Transmit(txn.flow, txn.data))
+            if cell & _FORGET:
+                txn.request = txn.data = None
+            if cell & _KEEP:
+                txn.data = data
+            if cell & _START:
+                self._start(txn, cell, now)
         entered = cell & STATE_MASK
         if entered != state:
             txn.state = entered
-            for lane, timer in plan.entry[entered]:
-                lane.add(txn, timer, now)
             if entered == plan.terminated:
                 txn.request = txn.data = None
                 del self._servers[txn.key]
                 if cell & _TIMEOUT:
                     self._user.on_ack_timeout(txn, now)
                 self._end(txn, now)
-            elif plan.at_once[entered] >= 0:
-                self._server(txn, plan.at_once[entered], now)
+            else:
+                for lane, timer in plan.entry[entered]:
+                    lane.add(txn, timer, now)
+                if plan.at_once[entered] >= 0:
+                    self._server(txn, plan.at_once[entered], now)
         return cell
 
     def _start(self, txn: ClientTransaction | ServerTransaction, cell: int, now: float) -> None:

@@ -56,13 +56,14 @@ class Lane:
 
     def run(self, limit: float, now: float) -> None:
         """Handles what is due by `limit`, then queues the lane again if anything is left. For `Timers.expire` only."""
-        starts, owners, tokens, handler = self._starts, self._owners, self._tokens, self.handler
+        starts, handler = self._starts, self.handler
+        next_start, next_owner, next_token = starts.popleft, self._owners.popleft, self._tokens.popleft
         # Compared as `start + delay <= limit`, exactly as the deadline was computed: no other rounding.
         delay = self.delay
         try:
             while starts and starts[0] + delay <= limit:
-                starts.popleft()
-                handler(owners.popleft(), tokens.popleft(), now)
+                next_start()
+                handler(next_owner(), next_token(), now)
         finally:
             if starts:
                 self._timers.queue(self, starts[0] + delay)
