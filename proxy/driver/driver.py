@@ -48,7 +48,7 @@ from proxy.engine.events import (
 )
 from proxy.engine.record import CallRecord
 from proxy.net.network import Network
-from proxy.ops.counters import CallCounters, LoopCounters, Traffic
+from proxy.ops.counters import CallCounters, Traffic
 from proxy.sip.flow import Flow, Local
 from proxy.sip.message import ParseError
 from proxy.sip.timers import Timers
@@ -85,7 +85,6 @@ class Driver:
         received: Traffic,
         sent: Traffic,
         calls: CallCounters,
-        loop_counters: LoopCounters,
         write_record: Callable[[CallRecord], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,7 +95,6 @@ class Driver:
         self._count_in = received.count
         self._count_out = sent.count
         self._calls = calls
-        self._loop_counters = loop_counters
         self._write_record = write_record
         self._clock = clock
         self._loop = asyncio.get_running_loop()

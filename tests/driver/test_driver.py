@@ -1,0 +1,344 @@
+"""Every effect is performed, in order, before the next event; our own failures are told and survived."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import pytest
+import structlog
+
+from policies.lease import Leg, Outcome
+from policies.limiter import Limiter, RegisterRequest
+from policies.verdicts import Admitted, Registered, Unavailable
+from proxy.driver import Driver
+from proxy.driver import driver as module
+from proxy.engine.effects import (
+    AskAdmission,
+    AskBindings,
+    AskName,
+    AskRegister,
+    CallAnswered,
+    CloseFlow,
+    Effect,
+    RegisterAsk,
+    ReleaseLease,
+    Transmit,
+    WriteRecord,
+)
+from proxy.engine.events import (
+    AdmissionDecided,
+    BindingsFound,
+    BudgetPlanned,
+    Event,
+    FlowFailed,
+    Hangup,
+    MessageIn,
+    NameFound,
+    RegisterDecided,
+    TimerFired,
+)
+from proxy.engine.record import CallRecord
+from proxy.net.network import Network
+from proxy.ops.counters import CallCounters, LoopCounters, RegisterResult, Traffic
+from proxy.sip.flow import Flow, FlowTable, Local
+from proxy.sip.timers import Timers
+from tests.net.tools import run
+
+LOCAL = Local("UDP", "127.0.0.1", 5060, 4)
+FLOW = FlowTable(LOCAL).get("127.0.0.9", 5060)
+
+
+class Script:
+    """An engine that answers events with what the test says, and remembers them."""
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.events: list[Event] = []
+        self.answers: dict[type, Callable[[Any], list[Effect]]] = {}
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        self.events.append(event)
+        if isinstance(event, TimerFired):
+            self.timers.expire(now)
+        return self.answers.get(type(event), lambda event: [])(event)
+
+
+class World:
+    """A driver whose limiter and network write down what they are asked."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self.engine = Script()
+        self.received, self.sent = Traffic(), Traffic()
+        self.calls, self.loop = CallCounters(), LoopCounters()
+        self.driver = Driver(
+            self.engine,
+            self.received,
+            self.sent,
+            self.calls,
+            lambda record: self.done.append(("record", record)),
+        )
+        self.driver.attach(cast(Limiter, self), cast(Network, self))
+
+    @property
+    def senders(self) -> dict[Local, Callable[[Flow, bytes], None]]:
+        return {LOCAL: self.send}
+
+    def send(self, flow: Flow, data: bytes) -> None:
+        self.done.append(("send", flow, data))
+        if data == b"break":
+            raise RuntimeError("no")
+        if data == b"fail":
+            self.driver.flow_failed(flow)
+
+    def close_flow(self, flow: Flow) -> None:
+        self.done.append(("close", flow))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: self.done.append((name, *arguments))
+
+
+def leg(call: object = None) -> Leg:
+    return Leg(
+        lease="l1", limits=cast(Any, None), direction="out", account="a@b", aor="", nonce="", nc=0, call=call
+    )
+
+
+def ask() -> RegisterAsk:
+    return RegisterAsk(
+        aor="a@b", account="a@b", limits=cast(Any, None), call_id="c", cseq=1, contacts=[], remove_all=False, nonce="",
+        nc=0, user=None,
+    )  # fmt: skip
+
+
+def test_every_effect_has_its_performer_and_order_is_kept() -> None:
+    async def main() -> None:
+        world, one, register = World(), leg(), ask()
+        record = CallRecord("c", "t", "a", "b", 0.0)
+        effects: list[Effect] = [
+            Transmit(FLOW, b"1"),
+            AskAdmission(one),
+            CallAnswered(one, "{}"),
+            ReleaseLease(one, Outcome.SUCCESS),
+            AskRegister(register),
+            AskBindings("payer", "a@b", "user"),
+            WriteRecord(record),
+            CloseFlow(FLOW, "framing"),
+            Transmit(FLOW, b"2"),
+        ]
+        assert {type(effect) for effect in effects} | {AskName} == set(get_args(Effect))
+        world.engine.answers[Hangup] = lambda event: effects
+        world.driver.feed(Hangup("c"))
+        assert world.done == [
+            ("send", FLOW, b"1"),
+            ("admit", one),
+            ("answered", one, "{}"),
+            ("release", one, Outcome.SUCCESS),
+            ("register", register),
+            ("bindings", "payer", "a@b", "user"),
+            ("record", record),
+            ("close", FLOW),
+            ("send", FLOW, b"2"),
+        ]
+        assert world.calls.outcomes["rejected", ""] == 1
+
+    run(main())
+
+
+def test_an_event_raised_while_performing_waits_its_turn() -> None:
+    async def main() -> None:
+        world = World()
+        world.engine.answers[MessageIn] = lambda event: [Transmit(FLOW, b"fail"), Transmit(FLOW, b"after")]
+        world.engine.answers[FlowFailed] = lambda event: [Transmit(FLOW, b"elsewhere")]
+        world.driver.message(b"INVITE", FLOW)
+        assert [done[2] for done in world.done] == [b"fail", b"after", b"elsewhere"]
+        assert [type(event) for event in world.engine.events] == [MessageIn, FlowFailed]
+
+    run(main())
+
+
+def test_messages_are_counted_both_ways() -> None:
+    async def main() -> None:
+        world = World()
+        world.engine.answers[MessageIn] = lambda event: [Transmit(FLOW, b"SIP/2.0 100 Trying")]
+        world.driver.message(b"INVITE sip:a@b SIP/2.0", FLOW)
+        assert world.received.requests()["INVITE"] == 1
+        assert world.sent.responses()["1xx"] == 1
+
+    run(main())
+
+
+def test_what_the_limiter_says_becomes_events_and_counts() -> None:
+    class Call:
+        record = CallRecord("c", "t", "a", "b", 0.0)
+
+    async def main() -> None:
+        world, one, register = World(), leg(Call()), ask()
+
+        def decide(event: AdmissionDecided) -> list[Effect]:
+            Call.record.decision, Call.record.mode = "admitted", "gateway"
+            return []
+
+        world.engine.answers[AdmissionDecided] = decide
+        world.driver.on_admission(one, Admitted("l1"))
+        one.unbacked = True
+        world.driver.on_admission(one, Unavailable())
+        world.driver.on_budget("payer", "gateway", 3.5, 7)
+        world.driver.on_registered(cast(RegisterRequest, register), Registered([]))
+        world.driver.on_bindings(["b"], "user")
+        decided, _, planned, registered, found = world.engine.events
+        assert isinstance(decided, AdmissionDecided)
+        assert decided.leg is one
+        assert isinstance(planned, BudgetPlanned)
+        assert (planned.payer, planned.mode, planned.exhausts_in, planned.version) == (
+            "payer",
+            "gateway",
+            3.5,
+            7,
+        )
+        assert isinstance(registered, RegisterDecided)
+        assert registered.ask is register
+        assert isinstance(found, BindingsFound)
+        assert (found.bindings, found.user) == (["b"], "user")
+        assert world.calls.admitted["gateway"] == 1
+        assert world.calls.admitted_unchecked["gateway"] == 1
+        assert world.calls.registrations[RegisterResult.ACCEPTED] == 1
+
+    run(main())
+
+
+def test_a_name_is_looked_up_off_the_loop() -> None:
+    async def main() -> None:
+        world = World()
+        found = asyncio.get_running_loop().create_future()
+
+        def keep(event: NameFound) -> list[Effect]:
+            found.set_result(event)
+            return []
+
+        world.engine.answers[NameFound] = keep
+        world.engine.answers[Hangup] = lambda event: [AskName(event.call_id)]
+        for host, addresses in (("127.0.0.1", ["127.0.0.1"]), ("no such host", []), ("x" * 300, [])):
+            found = asyncio.get_running_loop().create_future()
+            world.driver.feed(Hangup(host))
+            event = await found
+            assert (event.host, event.addresses) == (host, addresses)
+
+    run(main())
+
+
+def test_the_timer_rings_for_the_earliest_deadline_and_again_for_the_next() -> None:
+    async def main() -> None:
+        world = World()
+        rung: list[str] = []
+        over = asyncio.get_running_loop().create_future()
+        start = time.monotonic()
+
+        def ring(owner: object, token: int, now: float) -> None:
+            assert now >= start + token / 1000
+            rung.append(str(owner))
+            if owner == "last":
+                over.set_result(None)
+
+        timers = world.engine.timers
+        timers.at(start + 0.05, ring, "last", 50)
+        world.driver.feed(Hangup(""))
+        # Earlier than what is armed: the timer has to be set again.
+        timers.at(start + 0.001, ring, "first", 1)
+        world.driver.feed(Hangup(""))
+        await over
+        assert rung == ["first", "last"]
+        world.driver.close()
+
+    run(main())
+
+
+def test_deadlines_close_together_are_served_by_one_ring() -> None:
+    async def main() -> None:
+        world = World()
+        rung: list[int] = []
+        over = asyncio.get_running_loop().create_future()
+
+        def ring(owner: object, token: int, now: float) -> None:
+            rung.append(token)
+            if token == 4:
+                over.set_result(None)
+
+        start = time.monotonic()
+        for i in range(5):
+            world.engine.timers.at(start + i * module.TIMER_SLACK / 10, ring, None, i)
+        world.driver.feed(Hangup(""))
+        await over
+        assert rung == [0, 1, 2, 3, 4]
+        assert sum(isinstance(event, TimerFired) for event in world.engine.events) == 1
+        world.driver.close()
+
+    run(main())
+
+
+@pytest.fixture
+def logged() -> Any:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def test_an_exception_out_of_the_engine_is_told_with_its_message_and_survived(
+    logged: list[dict[str, Any]],
+) -> None:
+    async def main() -> None:
+        world = World()
+
+        def broken(event: MessageIn) -> list[Effect]:
+            if event.data == b"evil":
+                raise RuntimeError("a bug of ours")
+            return [Transmit(FLOW, b"fine")]
+
+        world.engine.answers[MessageIn] = broken
+        world.driver.message(b"evil", FLOW)
+        world.driver.message(b"good", FLOW)
+        assert world.done == [("send", FLOW, b"fine")]
+        assert world.driver.failures == 1
+        (line,) = logged
+        assert line["message"] == "evil"
+        assert line["log_level"] == "error"
+        assert line["exc_info"] is True
+
+    run(main())
+
+
+def test_an_effect_that_fails_does_not_take_the_others_with_it(logged: list[dict[str, Any]]) -> None:
+    async def main() -> None:
+        world = World()
+        world.engine.answers[Hangup] = lambda event: [
+            Transmit(FLOW, b"1"),
+            Transmit(FLOW, b"break"),
+            Transmit(FLOW, b"3"),
+        ]
+        world.driver.feed(Hangup(""))
+        assert [done[2] for done in world.done] == [b"1", b"break", b"3"]
+        assert world.driver.failures == 1
+        assert logged[0]["cause"] == "Transmit"
+
+    run(main())
+
+
+def test_a_bug_on_every_message_does_not_fill_the_disk(logged: list[dict[str, Any]]) -> None:
+    async def main() -> None:
+        world = World()
+
+        def broken(event: MessageIn) -> list[Effect]:
+            raise RuntimeError("a bug of ours")
+
+        world.engine.answers[MessageIn] = broken
+        for _ in range(3 * module.REPORTS_MAX):
+            world.driver.message(b"x" * 10_000, FLOW)
+        assert world.driver.failures == 3 * module.REPORTS_MAX
+        assert len(logged) == module.REPORTS_MAX
+        assert len(logged[0]["message"]) == module.REPORT_BYTES
+
+    run(main())
