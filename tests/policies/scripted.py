@@ -85,7 +85,7 @@ class Payer:
         elif aor:
             extra, kind = keys.bindings_key(self.limits.payer, aor), b"aor"
         tail = (*self._leg(lease, direction), kind, b"%d" % nc, b"%d" % NONCE_LIFE_MS)
-        reply = self._run(SCRIPTS.admit, [*self._keys(), _unpacked(extra)], tail)
+        reply = self._run(SCRIPTS.admit, [*self._keys(), unpacked(extra)[0]], tail)
         if isinstance(reply, int):
             return 0
         return [record.decode() for record in reply[2:]] if reply[0] == 0 else (reply[0], reply[1])
@@ -126,15 +126,15 @@ class Payer:
         return lease.encode(), b"1" if direction == "out" else b"2"
 
     def _keys(self) -> list[bytes]:
-        return _unpacked_all(keys.call_keys(self.limits.payer, self.limits.mode))
+        return unpacked(keys.call_keys(self.limits.payer, self.limits.mode))
 
     def _run(self, script: Script, names: list[bytes], tail: Sequence[bytes]) -> Any:
-        head = _unpacked_all(keys.limit_arguments(self.limits, self.lease_ms))
+        head = unpacked(keys.limit_arguments(self.limits, self.lease_ms))
         assert len(names) == script.keys
         return self.client.evalsha(script.sha, script.keys, *names, *head, *tail)
 
 
-def _unpacked_all(packed: bytes) -> list[bytes]:
+def unpacked(packed: bytes) -> list[bytes]:
     """The arguments that were packed one behind the other."""
     found: list[bytes] = []
     while packed:
@@ -143,7 +143,3 @@ def _unpacked_all(packed: bytes) -> list[bytes]:
         found.append(rest[:length])
         packed = rest[length + 2 :]
     return found
-
-
-def _unpacked(packed: bytes) -> bytes:
-    return _unpacked_all(packed)[0]
