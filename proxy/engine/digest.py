@@ -202,12 +202,12 @@ class Digest:
         account = lookup(f"{username}@{domain}")
         # H(A1) was computed when the catalog was loaded. Nobody's is the decoy, so that an unknown user takes the same
         # work and gets the same answer as a wrong password.
-        ha1 = self._decoys[name] if account is None else account.ha1.get(name, self._decoys[name])
+        ha1 = None if account is None else account.ha1.get(name)
         # RFC 7616 §3.4.1 and §3.4.3. What was hashed is the `uri` as written, wherever the request went since.
         ha2 = hashed(f"{method}:{uri}".encode("latin-1"))
-        expected = hashed(f"{ha1}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}".encode("latin-1"))
+        expected = hashed(f"{ha1 or self._decoys[name]}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}".encode("latin-1"))
         right = hmac.compare_digest(expected.encode(), response.lower().encode("latin-1"))
-        if account is None or not right:
+        if account is None or ha1 is None or not right:
             return _WRONG[Flaw.PASSWORD]
         if uri != request_uri and not _same_resource(uri, request_uri):
             return _WRONG[Flaw.URI]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,12 +186,23 @@ def test_the_users_case_counts() -> None:
 
 def test_an_account_without_a_hash_for_the_algorithm_is_not_let_in_by_it() -> None:
     old = account()
-    only_md5 = Account(
-        **{**{name: getattr(old, name) for name in old.__slots__}, "ha1": {"MD5": old.ha1["MD5"]}}
-    )
+    only_md5 = replace(old, ha1={"MD5": old.ha1["MD5"]})
     accounts = {old.aor: only_md5}
     assert flaw_of(verify(credentials(challenges()[0]), accounts=accounts)) is Flaw.PASSWORD
     assert isinstance(verify(credentials(challenges()[1]), accounts=accounts), Verified)
+
+
+@pytest.mark.parametrize("accounts", [{}, {"alice@example.com": replace(account(), ha1={})}])
+def test_not_even_who_knew_the_decoy_would_be_let_in_by_it(accounts: dict[str, Account]) -> None:
+    match = re.search(r'nonce="([^"]*)"', challenges()[1])
+    assert match is not None
+    ha1, ha2 = (
+        hashlib.md5(b"decoy:" + SECRET).hexdigest(),
+        hashlib.md5(f"REGISTER:{URI}".encode()).hexdigest(),
+    )
+    response = hashlib.md5(f"{ha1}:{match[1]}:00000001:0a4f113b:auth:{ha2}".encode()).hexdigest()
+    value = re.sub(r'response="[^"]*"', f'response="{response}"', credentials(challenges()[1]))
+    assert flaw_of(verify(value, accounts=accounts)) is Flaw.PASSWORD
 
 
 @pytest.mark.parametrize(
@@ -217,6 +229,12 @@ def test_one_answer_an_algorithm_may_stand_in_a_request_and_one_that_holds_is_en
     good, bad = credentials(challenges()[1]), credentials(challenges()[0], password="guess")
     assert isinstance(verify(bad, good), Verified)
     assert isinstance(verify(good, bad), Verified)
+
+
+def test_the_password_of_one_answer_is_not_forgotten_over_the_flaw_of_another() -> None:
+    stale, bad = credentials(challenges(at=NOW - 1000)[1]), credentials(challenges()[0], password="guess")
+    assert isinstance(verify(bad, stale), Stale)
+    assert isinstance(verify(stale, bad), Stale)
 
 
 def test_a_request_is_not_a_dictionary_of_guesses() -> None:
