@@ -1,13 +1,13 @@
 """A YAML file as plain data that remembers its lines, and the errors that point at them.
 
-Only the composer of PyYAML is used, not its constructor: scalars stay the text that was written (see config.units), and
-each value keeps its line. A value left empty, `~` or `null` is the empty text.
+Only the parser of PyYAML is used, not its constructor: scalars stay the text that was written (see config.units), and
+each value keeps its line. A value left empty, `~` or `null` is the empty text. Anchors and aliases work.
 Not handled: merge keys (`<<`) and tags of the file's own; both are errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +17,11 @@ import yaml
 Loc = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the top."""
 
-NODES_MAX: Final = 10_000_000
-"""Values in one file, aliases written out: a bound on what a handful of nested aliases can grow to."""
+DEPTH_MAX: Final = 32
+"""Levels of nesting; the schema needs nine. PyYAML's own composer recurses in C and ends the process at some 10,000."""
 
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
-_LOADER: Final[Any] = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # libyaml composes some eight times as fast
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some eight times as fast
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,25 +65,27 @@ class Document:
         """dicts, lists and texts; None when the file cannot be read as YAML."""
         self.problems: list[Problem] = []
         self._lines: dict[Loc, int] = {}
-        self._open: set[int] = set()
+        self._anchors: dict[str, tuple[Loc, Any]] = {}
+        self._aliases: dict[Loc, Loc] = {}
+        self._events: Iterator[Any] = iter(())
 
     def problem(self, loc: Loc, text: str) -> Problem:
         """A mistake at `loc`, or in the nearest thing around it that the file has."""
         known = loc
-        while known and known not in self._lines:
+        while known and not self.has(known):
             known = known[:-1]
-        return Problem(str(self.file), self._lines.get(known, 1), path_text(loc), text)
+        return Problem(str(self.file), self._lines.get(self._origin(known), 1), path_text(loc), text)
 
     def has(self, loc: Loc) -> bool:
         """Whether the file has something there."""
-        return loc in self._lines
+        return self._origin(loc) in self._lines
 
     def read(self) -> None:
         """Fill in data, lines and problems. Never raises for anything that is in the file, or for a missing one."""
         try:
             with self.file.open("rb") as stream:
-                root = yaml.compose(stream, Loader=_LOADER)
-            self.data = {} if root is None else self._plain(root, ())
+                self._events = yaml.parse(stream, Loader=_LOADER)
+                self.data = self._documents()
         except OSError as error:
             self.problems.append(Problem(str(self.file), 1, "", f"cannot be read: {error.strerror}"))
         except yaml.MarkedYAMLError as error:
@@ -94,45 +94,90 @@ class Document:
             self.problems.append(
                 Problem(str(self.file), mark.line + 1 if mark else 1, "", f"not YAML: {why}")
             )
-        except (yaml.YAMLError, RecursionError) as error:
-            why = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-            self.problems.append(Problem(str(self.file), 1, "", f"not YAML: {why}"))
+        except yaml.YAMLError as error:
+            self.problems.append(Problem(str(self.file), 1, "", f"not YAML: {str(error).splitlines()[0]}"))
 
-    def _plain(self, node: yaml.Node, loc: Loc) -> Any:
-        self._lines[loc] = self._lines.get(loc) or node.start_mark.line + 1
-        if len(self._lines) > NODES_MAX:
-            raise yaml.YAMLError(f"more than {NODES_MAX} values")
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            self.problems.append(self.problem(loc, f"the tag {node.tag} has no meaning here"))
-            return ""
-        if isinstance(node, yaml.ScalarNode):
-            self._lines[loc] = node.start_mark.line + 1
-            return "" if not node.style and node.value in _NULLS else node.value
-        if id(node) in self._open:
-            self.problems.append(self.problem(loc, "contains itself"))
-            return ""
-        self._open.add(id(node))
-        value = self._mapping(node, loc) if isinstance(node, yaml.MappingNode) else self._list(node, loc)
-        self._open.discard(id(node))
+    def _documents(self) -> Any:
+        """The one document of the file."""
+        data: Any = {}
+        seen = False
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if seen:
+                    raise _broken(event, "a second document starts here")
+                seen = True
+                data = self._value(next(self._events), ())
+        return data
+
+    def _value(self, event: Any, loc: Loc) -> Any:
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, loc)
+        if loc not in self._lines or isinstance(event, yaml.ScalarEvent):
+            self._lines[loc] = line  # of a mapping or a list: the line of its key
+        if event.tag is not None and event.tag != "!" and not event.tag.startswith("tag:yaml.org,2002:"):
+            self.problems.append(self.problem(loc, f"the tag {event.tag} has no meaning here"))
+        if isinstance(event, yaml.ScalarEvent):
+            value: Any = "" if not event.style and event.value in _NULLS else event.value
+        elif len(loc) >= DEPTH_MAX:
+            raise _broken(event, f"more than {DEPTH_MAX} levels deep")
+        elif isinstance(event, yaml.MappingStartEvent):
+            value = self._mapping(loc)
+        else:
+            value = self._list(loc)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (loc, value)
         return value
 
-    def _list(self, node: Any, loc: Loc) -> list[Any]:
-        return [self._plain(item, (*loc, index)) for index, item in enumerate(node.value)]
+    def _alias(self, event: Any, loc: Loc) -> Any:
+        """What the anchor stands for: the very same object, so nested aliases cannot grow."""
+        if event.anchor not in self._anchors:
+            raise _broken(
+                event, f"*{event.anchor} stands before the end of &{event.anchor}, or there is none"
+            )
+        origin, value = self._anchors[event.anchor]
+        self._lines[loc] = event.start_mark.line + 1
+        self._aliases[loc] = origin
+        return value
 
-    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+    def _origin(self, loc: Loc) -> Loc:
+        """Where the text of `loc` stands, when it is inside an alias."""
+        for end in range(len(loc) - 1, 0, -1) if self._aliases else ():
+            if loc[:end] in self._aliases:
+                return self._origin(self._aliases[loc[:end]] + loc[end:])
+        return loc
+
+    def _list(self, loc: Loc) -> list[Any]:
+        data: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            data.append(self._value(event, (*loc, len(data))))
+        return data
+
+    def _mapping(self, loc: Loc) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(str(self.file), line, path_text(loc), "a key must be a word"))
-                continue
-            key = key_node.value
-            inner = (*loc, key)
-            if key in data:
-                first = self._lines[inner]
-                text = f"written twice, first in line {first}"
+        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarEvent):
+                raise _broken(key, "a key must be a word")
+            inner = (*loc, key.value)
+            if key.value in data:
+                text = f"written twice, first in line {self._lines[inner]}"
                 self.problems.append(Problem(str(self.file), line, path_text(inner), text))
+                self._skip()
                 continue
             self._lines[inner] = line
-            data[key] = self._plain(value_node, inner)
+            data[key.value] = self._value(next(self._events), inner)
         return data
+
+    def _skip(self) -> None:
+        """Pass over one value."""
+        depth = 0
+        for event in self._events:
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+
+
+def _broken(event: Any, text: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(None, None, text, event.start_mark)

@@ -46,6 +46,8 @@ def load(path: Path | str) -> Loaded:
     """
     problems: list[Problem] = []
     main = _document(Path(path), problems)
+    if main.data is None:
+        raise ConfigErrors(problems)
     config = _validate(Config, main, problems)
     tariffs = [_document(_tariff_path(config, main, key), problems) for key in ("plans", "subscribers")]
     plans = _validate(PlansFile, tariffs[0], problems)

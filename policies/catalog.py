@@ -19,7 +19,7 @@ from config.patterns import ROUTE_USER_MAX, compile_route
 from config.schema import Config
 from config.tariffs import Account as AccountSchema
 from config.tariffs import Algorithm, Mode, Subscriber
-from policies.plan import Activation, activations_of, automatic
+from policies.plan import Activation, Tariffs
 
 _HASHES: Final[Mapping[Algorithm, str]] = {"MD5": "md5", "SHA-256": "sha256"}
 
@@ -156,18 +156,18 @@ class Catalog:
 
 
 def build(loaded: Loaded) -> Catalog:
-    """The catalog of what was loaded. Some 10 µs an account, most of it the two digests."""
+    """The catalog of what was loaded. Some 40 µs a subscriber, on top of some 150 µs for loading it."""
     return Catalog(loaded)
 
 
 def _customers(loaded: Loaded) -> Mapping[str, Customer]:
-    everyone = automatic(loaded.plans)
+    tariffs = Tariffs(loaded.plans)
     customers = {}
     for name, subscriber in loaded.subscribers.items():
         group = subscriber.group
         customers[name] = Customer(
             name,
-            (*activations_of(subscriber, loaded.plans), *everyone),
+            (*(tariffs.activation(bought) for bought in subscriber.activations), *tariffs.automatic),
             Group(frozenset(group.members), group.counters == "per_member") if group is not None else None,
         )
     return MappingProxyType(customers)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from config.tariffs import Activation as ActivationSchema
-from config.tariffs import Counts, Plan, Subscriber
+from config.tariffs import Counts, Plan
 from config.units import Amount, instant_id
 from policies.options import OPTIONS, PLAN_WIDE, value_text
 
@@ -57,49 +57,60 @@ class Activation:
         return self.since <= now < self.until
 
 
-def activations_of(subscriber: Subscriber, plans: Mapping[str, Plan]) -> tuple[Activation, ...]:
-    """What the subscriber bought, without the plans that activate by themselves."""
-    return tuple(_activation(bought, plans[bought.plan]) for bought in subscriber.activations)
+class Tariffs:
+    """The plans, ready to be activated: what a plan grants is worked out once, not once a subscriber."""
+
+    __slots__ = ("_categories", "_values", "automatic")
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        self._categories = {name: frozenset(plan.categories.model_fields_set) for name, plan in plans.items()}
+        self._values = {name: MappingProxyType(_granted(plan)) for name, plan in plans.items()}
+        self.automatic = tuple(
+            Activation(name, AUTO_SINCE, inf, f"{name}@{AUTO}", self._categories[name], self._values[name])
+            for name, plan in plans.items()
+            if plan.auto_activate
+        )
+        """The activations that every subscriber has."""
+
+    def activation(self, bought: ActivationSchema) -> Activation:
+        """What was bought, with the values that were chosen."""
+        values: Mapping[tuple[str, str], Value] = self._values[bought.plan]
+        chosen = bought.options.chosen()
+        if chosen:
+            values = MappingProxyType({**values, **_chosen(chosen, values)})
+        until = inf if bought.until is None else bought.until
+        name = f"{bought.plan}@{instant_id(bought.since)}"
+        return Activation(bought.plan, bought.since, until, name, self._categories[bought.plan], values)
 
 
-def automatic(plans: Mapping[str, Plan]) -> tuple[Activation, ...]:
-    """The activations that every subscriber has."""
-    return tuple(
-        Activation(name, AUTO_SINCE, inf, f"{name}@{AUTO}", _categories(plan), _values(plan, {}))
-        for name, plan in plans.items()
-        if plan.auto_activate
-    )
-
-
-def _activation(bought: ActivationSchema, plan: Plan) -> Activation:
-    return Activation(
-        bought.plan,
-        bought.since,
-        inf if bought.until is None else bought.until,
-        f"{bought.plan}@{instant_id(bought.since)}",
-        _categories(plan),
-        _values(plan, bought.options.chosen()),
-    )
-
-
-def _categories(plan: Plan) -> frozenset[str]:
-    return frozenset(plan.categories.model_fields_set)
-
-
-def _values(plan: Plan, chosen: Mapping[str, Amount | bool]) -> Mapping[tuple[str, str], Value]:
+def _granted(plan: Plan) -> dict[tuple[str, str], Value]:
+    """The plan's own values."""
     values: dict[tuple[str, str], Value] = {}
     for option in OPTIONS:
         for category in option.categories:
             holder = plan if category == PLAN_WIDE else getattr(plan.categories, category)
-            granted = getattr(holder, option.name, None)
-            if granted is None:
-                continue
-            key = f"{category}.{option.name}" if category else option.name
-            amount = chosen.get(key, granted.value)
-            if isinstance(amount, bool):
-                amount = Amount(int(amount))
-            counts: Counts = getattr(granted, "counts", "both")
-            values[category, option.name] = Value(
-                option.name, amount.value, amount.period_ms, counts, key in chosen
-            )
-    return MappingProxyType(values)
+            granted = getattr(holder, option.name, None) if holder is not None else None
+            if granted is not None:
+                amount = _amount(granted.value)
+                counts: Counts = getattr(granted, "counts", "both")
+                values[category, option.name] = Value(
+                    option.name, amount.value, amount.period_ms, counts, False
+                )
+    return values
+
+
+def _chosen(
+    chosen: Mapping[str, Amount | bool], granted: Mapping[tuple[str, str], Value]
+) -> dict[tuple[str, str], Value]:
+    """The values chosen at activation; the loader has seen to it that the plan has them, and as mutable ones."""
+    values = {}
+    for name, value in chosen.items():
+        category, _, option = name.rpartition(".")
+        amount = _amount(value)
+        counts = granted[category, option].counts
+        values[category, option] = Value(option, amount.value, amount.period_ms, counts, True)
+    return values
+
+
+def _amount(value: Amount | bool) -> Amount:
+    return Amount(int(value)) if isinstance(value, bool) else value
