@@ -22,6 +22,7 @@ PACKAGES = {
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "sipp": "sip-tester",
+    "tcpdump": "tcpdump",
 }
 
 

@@ -13,6 +13,7 @@ need redis-server redis-server
 need prometheus prometheus
 need promtool prometheus
 need baresip baresip-core
+need tcpdump tcpdump
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -26,9 +26,10 @@ START_TIMEOUT = 30.0
 POLL = 0.05
 
 
-def _free_port() -> int:
+def free_port(host: str) -> int:
+    """A port nobody has on `host` just now, for programs that cannot take port 0 and tell."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -83,7 +84,7 @@ def watching(target: str, folder: Path) -> Iterator[Prometheus]:
     config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = _free_port()
+    port = free_port("127.0.0.1")
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
             [
