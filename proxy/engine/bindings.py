@@ -208,7 +208,7 @@ def contact_key(uri: str) -> str:
 def targets(bindings: Sequence[Binding]) -> list[list[Binding]]:
     """Groups to be tried one after the other, the contacts within a group at once (RFC 3261 §16.6: by q).
 
-    A device (+sip.instance) that is there more than once is called where it registered last (RFC 5626 §5.3). Contacts
+    A device (+sip.instance) that is there more than once is called where it registered last (RFC 5626 §7). Contacts
     that are not sip URIs are left out.
     """
     if len(bindings) == 1 and bindings[0].uri[:4].lower() == "sip:":

@@ -45,7 +45,7 @@ CONTACT_MAX = 2048
 AGENT_MAX = 128
 """Characters kept of User-Agent."""
 HOUR = 3600
-"""RFC 3261 §10.2.1: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
+"""RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 
 
 class Answer:

@@ -172,7 +172,7 @@ def test_contacts_are_called_by_falling_q_and_equal_ones_at_once() -> None:
 
 
 def test_a_device_is_called_where_it_registered_last() -> None:
-    # A phone whose NAT gave it a new port: the old contact lives on until it expires (RFC 5626 §5.3).
+    # A phone whose NAT gave it a new port: the old contact lives on until it expires (RFC 5626 §7).
     old = binding("sip:a@10.0.0.5:1", device="<urn:uuid:1>", updated_at=100.0)
     new = binding("sip:a@10.0.0.5:2", device="<urn:uuid:1>", updated_at=100.5, q=500)
     other = binding("sip:a@10.0.0.6", device="<urn:uuid:2>", updated_at=50.0)

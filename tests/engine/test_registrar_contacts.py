@@ -67,7 +67,7 @@ def test_without_contact_it_is_a_question() -> None:
         ("", "Expires: 0", 0),
         (";expires=7200", "", 3600),
         (";expires=99999999999999999999", "", 3600),
-        # RFC 3261 §10.2.1: "Malformed values SHOULD be treated as equivalent to 3600."
+        # RFC 3261 §10.2: "Malformed values SHOULD be treated as equivalent to 3600."
         (";expires=soon", "", 3600),
         (";expires", "", 3600),
         ("", "Expires: Thu, 01 Dec 2040 16:00:00 GMT", 3600),
