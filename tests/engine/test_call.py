@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from policies.lease import Outcome
 from proxy.engine.effects import CallAnswered
-from proxy.sip.message import Request, Response
-from tests.engine.world import Phone, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-def set_up(world: World) -> tuple[Phone, Phone, Request, Response]:
-    """A call that is answered and acknowledged."""
-    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
-    caller.invite("sip:4930@example.com")
-    assert caller.statuses() == [100]
-    [invite] = callee.requests()
-    callee.answer(invite, 180, "Ringing")
-    callee.answer(invite, 200, "OK")
-    ringing, ok = caller.got()
-    assert isinstance(ringing, Response)
-    assert isinstance(ok, Response)
-    assert (ringing.status, ok.status) == (180, 200)
-    caller.within("ACK", ok, 1)
-    [ack] = callee.requests()
-    assert ack.method == "ACK"
-    return caller, callee, invite, ok
+from tests.engine.world import World, set_up
 
 
 def test_the_invite_leaves_as_rfc_3261_16_6_wants_it(world: World) -> None:

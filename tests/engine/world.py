@@ -19,11 +19,6 @@ from policies.lease import Leg, Outcome
 from policies.verdicts import Admitted, AdmitVerdict
 from proxy.engine.effects import (
     AskAdmission,
-    AskBindings,
-    AskName,
-    AskRegister,
-    CallAnswered,
-    CloseFlow,
     Effect,
     ReleaseLease,
     Transmit,
@@ -174,7 +169,9 @@ class World:
 class Phone:
     """One user agent on one flow."""
 
-    def __init__(self, world: World, host: str, user: str, port: int = 5060, table: FlowTable | None = None) -> None:
+    def __init__(
+        self, world: World, host: str, user: str, port: int = 5060, table: FlowTable | None = None
+    ) -> None:
         self.world = world
         self.user = user
         self.flow = (table or world.udp).get(host, port)
@@ -277,3 +274,33 @@ class Phone:
         return found
 
 
+def set_up(world: World, call_id: str = "c1") -> tuple[Phone, Phone, Request, Response]:
+    """alice's call to a number by the provider, answered and acknowledged."""
+    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
+    invite, ok = answered(caller, callee, call_id)
+    caller.within("ACK", ok, 1)
+    [ack] = callee.requests()
+    assert ack.method == "ACK"
+    return caller, callee, invite, ok
+
+
+def ringing(caller: Phone, callee: Phone, call_id: str = "c1", uri: str = "sip:4930@example.com") -> Request:
+    """A call that rings; returns the INVITE as the callee got it."""
+    caller.invite(uri, call_id)
+    assert caller.statuses() == [100]
+    [invite] = callee.requests()
+    callee.answer(invite, 180, "Ringing")
+    assert caller.statuses() == [180]
+    return invite
+
+
+def answered(
+    caller: Phone, callee: Phone, call_id: str = "c1", uri: str = "sip:4930@example.com"
+) -> tuple[Request, Response]:
+    """A call whose 200 has reached the caller, not yet acknowledged."""
+    invite = ringing(caller, callee, call_id, uri)
+    callee.answer(invite, 200, "OK")
+    [ok] = caller.got()
+    assert isinstance(ok, Response)
+    assert ok.status == 200
+    return invite, ok
