@@ -1,0 +1,84 @@
+"""Where callgate's time goes: one callgate under load with cProfile or perf."""
+
+from __future__ import annotations
+
+import io
+import pstats
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from load.bench import Bench, bench
+from load.peers.callgate import Callgate
+from load.processes import RunFailed, program
+
+SETTLE_S = 3.0
+ROWS = 60
+
+# The console script's own way in, under the profiler; the statistics are written when it has drained after SIGTERM.
+PROFILED = """\
+import cProfile, sys
+from proxy.cli import main
+profile = cProfile.Profile()
+try:
+    profile.runcall(main)
+finally:
+    profile.dump_stats({path!r})
+"""
+
+
+def profile(tool: str, *, rate: float, payers: int, seconds: float) -> str:
+    """A table of functions, dearest first. `tool`: "cprofile" (Python functions) or "perf" (down to the kernel)."""
+    folder = Path(tempfile.mkdtemp(prefix="callgate-profile-"))
+    try:
+        profiled = _cprofile if tool == "cprofile" else _perf
+        return profiled(folder, rate, payers, seconds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cprofile(folder: Path, rate: float, payers: int, seconds: float) -> str:
+    found = folder / "profile"
+    peer = Callgate([sys.executable, "-c", PROFILED.format(path=str(found))])
+    with bench(peer, payers) as up:
+        calls = _load(up, rate, seconds)
+        up.proxy.stop(grace_s=20)
+        if not found.exists():
+            raise RunFailed(f"callgate left no profile:\n{up.proxy.tail()}")
+    table = io.StringIO()
+    pstats.Stats(str(found), stream=table).sort_stats("tottime").print_stats(ROWS)
+    return f"{calls} calls at {rate:g}/s; divide by that for the share of a call\n{table.getvalue()}"
+
+
+def _perf(folder: Path, rate: float, payers: int, seconds: float) -> str:
+    data = folder / "perf.data"
+    with bench(Callgate(), payers) as up:
+        caller = up.call(rate, int(rate * (SETTLE_S + seconds)))
+        time.sleep(SETTLE_S)
+        record = [program("perf"), "record", "-q", "-F", "1999", "-o", str(data), "-p", str(up.proxy.pid)]
+        record += ["--", "sleep", f"{seconds:g}"]
+        subprocess.run(record, check=True, timeout=seconds + 20)
+        up.stop(caller)
+    report = [
+        program("perf"),
+        "report",
+        "-i",
+        str(data),
+        "--stdio",
+        "--sort",
+        "dso,symbol",
+        "--percent-limit",
+        "0.4",
+    ]
+    return subprocess.run(report, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _load(up: Bench, rate: float, seconds: float) -> int:
+    caller = up.call(rate, int(rate * seconds))
+    caller.child.wait(seconds + 30)
+    calls = caller.counts().succeeded
+    up.stop(caller)
+    return calls
