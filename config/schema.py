@@ -169,6 +169,13 @@ def _target_of(raw: object) -> str:
     return text
 
 
+class Credentials(Model):
+    """What a neighbour that challenges us is answered with."""
+
+    username: Text
+    password: Annotated[Text, Field(repr=False)]
+
+
 class Trunk(Model):
     """A neighbour known by address: a provider or a PBX."""
 
@@ -177,6 +184,8 @@ class Trunk(Model):
     networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
     identity: Literal["none", "from", "pai"] = "none"
     worker: Name | None = None
+    credentials: Credentials | None = None
+    """For requests of our own, as the BYE of a cut; challenges to a caller's requests are the caller's to answer."""
 
     @model_validator(mode="after")
     def _has_a_use(self) -> Self:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from config.load import Loaded
 from config.patterns import ROUTE_USER_MAX, compile_route
-from config.schema import Config
+from config.schema import Config, Credentials
 from config.tariffs import Account as AccountSchema
 from config.tariffs import Algorithm, Mode, Subscriber
 from policies.plan import Activation, Tariffs
@@ -93,7 +93,9 @@ class Customer:
 class Catalog:
     """The snapshot. Made by `build`; nothing changes afterwards."""
 
-    __slots__ = ("_networks", "_routes", "accounts", "by_user", "domains", "subscribers", "trunks", "workers")
+    __slots__ = (
+        "_networks", "_routes", "accounts", "by_user", "credentials", "domains", "subscribers", "trunks", "workers",
+    )
 
     def __init__(self, loaded: Loaded) -> None:
         config = loaded.config
@@ -106,6 +108,10 @@ class Catalog:
                 for name, trunk in config.trunks.items()
             }
         )
+        self.credentials: Mapping[str, Credentials] = MappingProxyType(
+            {name: trunk.credentials for name, trunk in config.trunks.items() if trunk.credentials is not None}
+        )
+        """By trunk name: what we answer its challenges with."""
         accounts = {
             account.aor: account
             for name, subscriber in loaded.subscribers.items()

@@ -38,7 +38,16 @@ class Leg:
     )
 
     def __init__(
-        self, *, lease: str, limits: Limits, direction: Direction, account: str, aor: str, nonce: str, nc: int, call: object
+        self,
+        *,
+        lease: str,
+        limits: Limits,
+        direction: Direction,
+        account: str,
+        aor: str,
+        nonce: str,
+        nc: int,
+        call: object,
     ) -> None:
         self.lease = lease
         """Lease id, unique for ever: random, made by the engine."""
@@ -56,4 +65,4 @@ class Leg:
         self.answered = False
         self.released = False
         self.unbacked = False
-        """Admitted without the store's word (it was away and on_store_failure is `admit`): to be asserted when it is back."""
+        """Admitted while the store was away (on_store_failure: admit): to be asserted when it is back."""

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from policies.reasons import Reason
 from proxy.engine import admission, calls, indialog, relay, respond, teardown
-from proxy.engine.bindings import flow_of, read_records
+from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Budget, Call, CallState, Dialog
 from proxy.engine.core import Core
 from proxy.engine.digest import Digest
@@ -206,7 +206,7 @@ class Engine:
         routed, token = take_own_routes(core, request)
         if request.to_tag:
             indialog.on_request(core, txn, source, routed, token, now)
-        elif request.method != "REGISTER" or not self.registrar.on_register(txn, now):
+        elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
             self._fresh(txn, source, False, now)
 
     def _fresh(self, txn: ServerTransaction, source: Flow, asked: bool, now: float) -> None:
@@ -270,8 +270,7 @@ class Engine:
             relay.bindings_found(core, user, event.bindings, now)
         elif isinstance(user, Waiting) and not user.cancelled and user.txn.pending:
             for binding in read_records(event.bindings or ()):
-                flow = flow_of(binding, core.instance, core.flows)
-                if flow is not None and (flow is user.source or _same_peer(flow, user.source)):
+                if came_by(binding, user.source, core.instance):
                     until = binding.expires_at - core.wall_offset
                     core.sources.put(user.source, user.aor, until, now)
             if event.bindings is None:
@@ -380,7 +379,3 @@ class Engine:
 
     def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
         teardown.ack_overdue(self.core, wait[0], wait[1], now)
-
-
-def _same_peer(left: Flow, right: Flow) -> bool:
-    return (left.transport, left.host, left.port) == (right.transport, right.host, right.port)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from policies.lease import Outcome
 from policies.verdicts import Admitted, AdmitVerdict
 from proxy.engine.events import FlowFailed, Hangup
 from proxy.sip.message import Request, Response
-from tests.engine.world import Phone, World, answered, ringing, set_up
+from tests.engine.world import CALLGATE, Phone, World, answered, ringing, set_up
 
 SUCCESS = [("alice@example.com", Outcome.SUCCESS)]
 
@@ -232,6 +234,29 @@ def test_a_challenged_bye_ends_that_side_when_we_hold_no_credentials(world: Worl
     callee.answer(one_bye(callee), status, "Who are you", "t1", challenge)
     caller.answer(one_bye(caller), 200, "OK")
     assert not callee.got()
+    world.idle()
+
+
+def test_a_challenged_bye_is_answered_with_the_trunks_credentials(tmp_path: Path) -> None:
+    """drachtio-server #190: the peer challenges our BYE."""
+    held = CALLGATE.replace(
+        "  provider: {targets", "  provider: {credentials: {username: gate, password: pass}, targets"
+    )
+    world = World(tmp_path, held)
+    caller, callee, _, _ = set_up(world)
+    world.handle(Hangup("c1"))
+    bye = one_bye(callee)
+    callee.answer(
+        bye, 407, "Who", "t1", 'Proxy-Authenticate: Digest realm="p", nonce="n", qop="auth", algorithm=MD5'
+    )
+    again = one_bye(callee)
+    assert again.cseq == bye.cseq + 1
+    assert (again.value("proxy-authorization") or "").startswith('Digest username="gate"')
+    callee.answer(
+        again, 407, "Still no", "t1", 'Proxy-Authenticate: Digest realm="p", nonce="n2", qop="auth"'
+    )
+    assert not callee.got(), "one try; then that side is left to itself"
+    caller.answer(one_bye(caller), 200, "OK")
     world.idle()
 
 
