@@ -168,7 +168,7 @@ class Driver:
         self.feed(FlowFailed(flow))
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
-        self.feed(FramingFailed(flow, b"", error.reason))
+        self.feed(FramingFailed(flow, error))
 
     # User of the limiter ----------------------------------------------------------------------------------------------
 

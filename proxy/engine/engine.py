@@ -166,12 +166,7 @@ class Engine:
         core.transmit(self._back(request, flow), data)
 
     def _framing_failed(self, event: FramingFailed, now: float) -> None:
-        message = parse(event.data)
-        if isinstance(message, ParseError):
-            self._malformed(message, event.flow)
-        elif isinstance(message, Request):
-            core = self.core
-            core.transmit(event.flow, reply(message, 400, event.reason, core.ids.tag()))
+        self._malformed(event.error, event.flow)
         self.core.out.append(CloseFlow(event.flow, "framing"))
 
     def _back(self, request: Request, source: Flow) -> Flow:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from proxy.engine.effects import RegisterAsk
     from proxy.engine.snapshot import Snapshot
     from proxy.sip.flow import Flow
+    from proxy.sip.message import ParseError
 
 
 class MessageIn:
@@ -92,14 +93,13 @@ class FlowFailed:
 
 
 class FramingFailed:
-    """A stream's bytes cannot be cut into messages any more; `data` is what there is of the message's head."""
+    """A stream's bytes cannot be cut into messages any more; `error` is what could be read of the message."""
 
-    __slots__ = ("data", "flow", "reason")
+    __slots__ = ("error", "flow")
 
-    def __init__(self, flow: Flow, data: bytes, reason: str) -> None:
+    def __init__(self, flow: Flow, error: ParseError) -> None:
         self.flow = flow
-        self.data = data
-        self.reason = reason
+        self.error = error
 
 
 class Hangup:
