@@ -33,7 +33,7 @@ _PARAM = re.compile(
 _ITEM = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
 _AUTH = re.compile(rf"([{TOKEN_CHARS}]++)(?:[ \t]++(.*))?", re.DOTALL)
 _AUTH_PARAM = re.compile(
-    rf'[ \t,]*([{TOKEN_CHARS}]++)[ \t]*=[ \t]*({QUOTED}|[^ \t,"]++)[ \t]*(?=,|$)', re.DOTALL
+    rf'[ \t,]*([{TOKEN_CHARS}]++)[ \t]*=[ \t]*({QUOTED}|[^ \t,"=][^ \t,"]*+)[ \t]*(?=,|$)', re.DOTALL
 )
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _QVALUE = re.compile(r"0(?:\.([0-9]{0,3}))?|1(?:\.0{0,3})?")
