@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from config.document import ConfigErrors, Document, Loc, Problem, path_text
 from config.model import Model
-from config.references import Known, check_config, check_subscribers
+from config.references import Known, check_config, check_members, check_subscribers
 from config.schema import Config, ReasonName
 from config.tariffs import Plan, PlansFile, Subscriber, SubscribersFile
 
@@ -37,6 +37,8 @@ class Loaded:
     config: Config
     plans: Mapping[str, Plan]
     subscribers: Mapping[str, Subscriber]
+    warnings: tuple[Problem, ...] = ()
+    """What is odd and no mistake: for `check` to print and `serve` to log."""
 
 
 def load(path: Path | str) -> Loaded:
@@ -65,7 +67,12 @@ def load(path: Path | str) -> Loaded:
     problems += [tariffs[1].problem(*found) for found in check_subscribers(known)]
     if problems or config is None:
         raise ConfigErrors(problems)
-    return Loaded(config, types.MappingProxyType(known.plans), types.MappingProxyType(known.subscribers))
+    return Loaded(
+        config,
+        types.MappingProxyType(known.plans),
+        types.MappingProxyType(known.subscribers),
+        tuple(tariffs[1].problem(*found) for found in check_members(known)),
+    )
 
 
 def assemble(config: Config, plans: Mapping[str, Plan], subscribers: Mapping[str, Subscriber]) -> Loaded:

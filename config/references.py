@@ -104,11 +104,18 @@ def check_subscribers(known: Known) -> Iterator[Found]:
             yield from _missing(where, "Worker", template.worker, known.worker_names)
         for index, member in enumerate(subscriber.group.members if subscriber.group else ()):
             where = (*loc, "group", "members", index)
-            yield from _missing(where, "subscriber", member, known.subscriber_names)
             if member == name:
                 yield where, f"{name} owns the group and is no member of it"
             elif subscriber.group and member in subscriber.group.members[:index]:
                 yield where, f"{member} is written twice"
+
+
+def check_members(known: Known) -> Iterator[Found]:
+    """Of subscribers.yaml, as warnings: a member who is no subscriber yet has no account to call with."""
+    for name, subscriber in known.subscribers.items():
+        for index, member in enumerate(subscriber.group.members if subscriber.group else ()):
+            where: Loc = ("subscribers", name, "group", "members", index)
+            yield from _missing(where, "subscriber", member, known.subscriber_names)
 
 
 def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -> Iterator[Found]:

@@ -42,6 +42,16 @@ def test_the_sample_runs_as_it_is() -> None:
     assert free.gateway.lines.value == Amount(1)
 
 
+def test_the_example_of_the_contract_loads_word_for_word() -> None:
+    """The three files of SPEC §6."""
+    loaded = load(HERE / "contract" / "callgate.yaml")
+    assert loaded.config.auth.invite == "digest"
+    assert loaded.config.store.url == "redis://127.0.0.1:6379/0"
+    assert [str(network) for network in loaded.config.trunks["provider"].networks] == ["127.0.0.1/32"]
+    assert set(loaded.config.workers) == {"w1", "w2"}
+    assert loaded.subscribers["alice"].activations[0].options.chosen() == {"gateway.lines": Amount(20)}
+
+
 def test_what_the_sample_says_of_a_default_is_true() -> None:
     """Sections that the sample spells out hold the schema's defaults, except what makes it runnable."""
     said = load(SAMPLE).config
@@ -146,6 +156,18 @@ def test_passwords_stay_out_of_what_is_printed() -> None:
         }
     )
     assert "hunter2" not in repr(config)
+
+
+def test_a_group_member_who_is_no_subscriber_yet_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "callgate.yaml").write_text("domains: [example.com]\nlisten: [udp://127.0.0.1:0]\n")
+    (tmp_path / "plans.yaml").write_text("plans: {}")
+    path = tmp_path / "subscribers.yaml"
+    path.write_text("subscribers:\n  alice:\n    group:\n      members: [zoe]\n")
+    warnings = [str(problem) for problem in load(tmp_path / "callgate.yaml").warnings]
+    assert warnings == [
+        f"{path}:4: subscribers.alice.group.members[0]: there is no subscriber zoe (there is: alice)"
+    ]
+    assert load(SAMPLE).warnings == ()
 
 
 def test_configuration_made_in_python_is_held_to_the_same_rules() -> None:
