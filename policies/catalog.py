@@ -94,7 +94,15 @@ class Catalog:
     """The snapshot. Made by `build`; nothing changes afterwards."""
 
     __slots__ = (
-        "_networks", "_routes", "accounts", "by_user", "credentials", "domains", "subscribers", "trunks", "workers",
+        "_networks",
+        "_routes",
+        "accounts",
+        "by_user",
+        "credentials",
+        "domains",
+        "subscribers",
+        "trunks",
+        "workers",
     )
 
     def __init__(self, loaded: Loaded) -> None:
@@ -109,7 +117,11 @@ class Catalog:
             }
         )
         self.credentials: Mapping[str, Credentials] = MappingProxyType(
-            {name: trunk.credentials for name, trunk in config.trunks.items() if trunk.credentials is not None}
+            {
+                name: trunk.credentials
+                for name, trunk in config.trunks.items()
+                if trunk.credentials is not None
+            }
         )
         """By trunk name: what we answer its challenges with."""
         accounts = {
