@@ -53,7 +53,7 @@ TABLE: Table = {
     (_CALLING, Input.TIMER_B): (Action.TIMEOUT, _TERMINATED, "§17.1.1.2"),
     (_CALLING, Input.TIMER_D): (_ABSORB, _CALLING, "not started yet"),
     (_CALLING, Input.TIMER_M): (_ABSORB, _CALLING, "not started yet"),
-    (_CALLING, Input.TIMER_CANCEL): (Action.TIMEOUT, _TERMINATED, "§9.1"),
+    (_CALLING, Input.TIMER_CANCEL): (_ABSORB, _CALLING, "Timer B was first"),
     # RFC 3261 §17.1.1.2: the peer works on it. Nothing limits this state but the user (Timer C, then CANCEL).
     # We differ: figure 5 has no transport error here. Without its connection this branch is as good as refused (§16.9).
     (_PROCEEDING, Input.TRANSPORT_ERROR): (Action.ERROR, _TERMINATED, "§16.9: we differ"),

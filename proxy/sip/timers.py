@@ -157,13 +157,15 @@ class Timers:
                 elif (handler := due.handler) is None:
                     self._dead -= 1
                 else:
-                    due.handler = None
-                    handler(due.owner, due.token, now)
+                    # Who keeps the handle of what rang must not be kept by it in turn.
+                    owner = due.owner
+                    due.handler = due.owner = None
+                    handler(owner, due.token, now)
         finally:
             self.earliest = self._heap[0][0] if self._heap else _NEVER
 
     def next_deadline(self) -> float | None:
-        """The earliest deadline, None when there is none."""
+        """The earliest deadline, or that of a cancelled entry before it; None when there is none."""
         return self._heap[0][0] if self._heap else None
 
     def __len__(self) -> int:

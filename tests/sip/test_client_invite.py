@@ -187,6 +187,18 @@ def test_after_a_cancel_it_is_given_up_when_no_final_response_comes() -> None:
     assert world.terminated()
 
 
+def test_a_cancel_too_early_still_limits_what_comes_after_it() -> None:
+    # RFC 3261 §9.1 wants a provisional response first; the table has every pair all the same.
+    world = World()
+    sent(world)
+    world.stack.send("CANCEL", b"CANCEL", "z9hG4bK1", world.flow, None, world.now)
+    world.until(1)
+    assert world.receive(response(180)) == [("response", 180)]
+    world.until(32)
+    assert ("timeout", "INVITE") in world.told()
+    assert world.terminated()
+
+
 @pytest.mark.parametrize("status", [200, 487])
 def test_a_final_response_after_the_cancel_counts_as_usual(status: int) -> None:
     world = World()

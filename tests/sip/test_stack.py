@@ -200,6 +200,20 @@ def test_a_failed_connection_fails_what_is_pending_on_it_and_nothing_else() -> N
     assert world.terminated()
 
 
+def test_an_unreachable_udp_peer_fails_what_is_pending_with_it_and_nothing_else() -> None:
+    world, other = World(), World()
+    world.stack.send("INVITE", b"INVITE", "z9hG4bK1", world.flow, None, world.now)
+    world.stack.send("CANCEL", b"CANCEL", "z9hG4bK1", world.flow, None, world.now)
+    world.stack.send("BYE", b"BYE", "z9hG4bK2", other.flow, None, world.now)
+    world.stack.flow_failed(world.flow, world.now)
+    assert world.told() == [
+        ("transport error", "INVITE"),
+        ("terminated", None),
+        ("transport error", "CANCEL"),
+    ]
+    assert world.receive(response(200, "BYE", "z9hG4bK2")) == [("response", 200)]
+
+
 def test_the_user_may_send_again_while_it_hears_of_the_failure() -> None:
     world = World("TCP")
     stack = world.stack
@@ -221,20 +235,21 @@ def test_the_user_may_send_again_while_it_hears_of_the_failure() -> None:
 
 
 def test_beyond_the_bound_new_requests_get_no_transaction_and_dialogs_end_all_the_same() -> None:
-    world = World(config=TimerConfig(transactions_max=8))
-    for number in range(8):
+    world = World(config=TimerConfig(transactions_max=16))
+    for number in range(16):
         assert world.receive(request("INVITE", f"z9hG4bK{number}")) == [("request", "INVITE")]
     assert world.receive(request("INVITE", "z9hG4bKnew")) == [("overload", "INVITE")]
     assert world.receive(request("OPTIONS", "z9hG4bKnew")) == [("overload", "OPTIONS")]
     assert world.receive(request("INVITE", "z9hG4bK3")) == [], "a retransmission is known"
     assert world.receive(request("ACK", "z9hG4bKack", to_tag="b")) == [("ack", "ACK")]
     assert world.receive(request("BYE", "z9hG4bKbye", to_tag="b")) == [("request", "BYE")]
-    assert world.receive(request("CANCEL", "z9hG4bK3")) == [("overload", "CANCEL")], (
-        "the reserve has a bound as well"
-    )
-    assert world.counters.overloads == 3
+    assert world.receive(request("CANCEL", "z9hG4bK3")) == [("cancel", True)]
+    # The reserve has a bound as well.
+    assert world.receive(request("BYE", "z9hG4bKbye2", to_tag="b")) == [("overload", "BYE")]
+    assert world.receive(request("CANCEL", "z9hG4bK4")) == [("overload", "CANCEL")]
+    assert world.counters.overloads == 4
     assert world.collect() == []
-    for index in range(9):
+    for index in range(18):
         respond(world, 200, index)
     world.until(32)
     world.told()

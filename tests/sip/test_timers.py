@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from unittest import mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.sip.timers import LANES_MAX, Timers
+from proxy.sip.timers import LANES_MAX, SWEEP_MIN, TimerHandle, Timers
 
 
 class Log:
@@ -115,6 +118,68 @@ def test_a_handler_that_raises_loses_only_its_own_entry() -> None:
     assert [owner for owner, _, _ in log.fired] == ["third", "fourth"]
 
 
+def test_a_cancelled_deadline_does_not_ring_and_lets_go_of_its_owner_at_once() -> None:
+    timers, log = Timers(), Log()
+    owner = Log()
+    seen = weakref.ref(owner)
+    handle = timers.at(5.0, log.handler, owner, 0)
+    timers.at(5.0, log.handler, "other", 0)
+    del owner
+    assert seen() is not None
+    timers.cancel(handle)
+    assert seen() is None
+    timers.cancel(handle)
+    assert len(timers) == 1
+    timers.expire(9.0)
+    assert [owner for owner, _, _ in log.fired] == ["other"]
+
+
+def test_a_handle_whose_deadline_rang_keeps_nothing_and_may_be_cancelled() -> None:
+    timers, log = Timers(), Log()
+    owner = Log()
+    seen = weakref.ref(owner)
+    handle = timers.at(5.0, log.handler, owner, 0)
+    del owner
+    timers.expire(5.0)
+    assert [token for _, token, _ in log.fired] == [0]
+    log.fired.clear()
+    assert seen() is None
+    timers.cancel(handle)
+    timers.expire(9.0)
+    assert log.fired == []
+
+
+def test_cancelled_deadlines_hours_away_do_not_pile_up() -> None:
+    timers, log = Timers(), Log()
+    timers.after(32.0, log.handler, "lane", 0, 0.0)
+    for number in range(10_000):
+        timers.cancel(timers.at(7200.0 + number, log.handler, number, 0))
+    assert len(timers._heap) <= 2 * SWEEP_MIN
+    assert len(timers) == 1
+    timers.expire(20_000.0)
+    assert [owner for owner, _, _ in log.fired] == ["lane"]
+
+
+@pytest.mark.parametrize("through_lane", [False, True])
+def test_a_handler_may_cancel_so_many_that_the_heap_is_swept_under_it(through_lane: bool) -> None:
+    timers, log = Timers(), Log()
+    doomed = [timers.at(2.0, log.handler, number, 0) for number in range(3 * SWEEP_MIN)]
+
+    def cancel_all(owner: object, token: int, now: float) -> None:
+        for handle in doomed:
+            timers.cancel(handle)
+
+    if through_lane:
+        timers.after(1.0, cancel_all, None, 0, 0.0)
+    else:
+        timers.at(1.0, cancel_all, None, 0)
+    timers.after(3.0, log.handler, "lane", 0, 0.0)
+    timers.at(3.0, log.handler, "odd", 0)
+    timers.expire(4.0)
+    assert sorted(str(owner) for owner, _, _ in log.fired) == ["lane", "odd"]
+    assert timers.next_deadline() is None
+
+
 def test_delays_beyond_the_bound_on_lanes_still_fire() -> None:
     timers, log = Timers(), Log()
     count = LANES_MAX * 3
@@ -130,12 +195,21 @@ _STEP = st.one_of(
     st.tuples(st.just("after"), _DELAYS),
     st.tuples(st.just("at"), st.floats(0, 50)),
     st.tuples(st.just("jump"), st.floats(0, 20)),
+    st.tuples(st.just("cancel"), st.floats(0, 1)),
 )
 
 
-@given(st.lists(_STEP, max_size=60))
-def test_any_history_fires_every_entry_once_and_in_order(steps: list[tuple[str, float]]) -> None:
+@given(st.lists(_STEP, max_size=60), st.sampled_from([0, 1, 100]))
+def test_any_history_fires_every_entry_once_and_in_order(
+    steps: list[tuple[str, float]], sweep_min: int
+) -> None:
+    with mock.patch("proxy.sip.timers.SWEEP_MIN", sweep_min):
+        play(steps)
+
+
+def play(steps: list[tuple[str, float]]) -> None:
     timers = Timers()
+    handles: dict[int, TimerHandle] = {}
     now = 100.0
     deadlines: dict[int, float] = {}
     fired: list[int] = []
@@ -153,7 +227,11 @@ def test_any_history_fires_every_entry_once_and_in_order(steps: list[tuple[str, 
         assert len(batch) == len(due)
         assert [deadlines[token] for token in batch] == sorted(deadlines[token] for token in batch)
         waiting = [deadline for token, deadline in deadlines.items() if token not in fired]
-        assert timers.next_deadline() == (min(waiting) if waiting else None)
+        next_deadline = timers.next_deadline()
+        if waiting:
+            assert next_deadline is not None
+            assert now < next_deadline <= min(waiting)
+        assert len(timers) == len(waiting)
 
     for token, (kind, value) in enumerate(steps):
         if kind == "after":
@@ -161,7 +239,13 @@ def test_any_history_fires_every_entry_once_and_in_order(steps: list[tuple[str, 
             timers.after(value, handler, None, token, now)
         elif kind == "at":
             deadlines[token] = 100.0 + value
-            timers.at(100.0 + value, handler, None, token)
+            handles[token] = timers.at(100.0 + value, handler, None, token)
+        elif kind == "cancel":
+            if handles:
+                chosen = [*handles][int(value * (len(handles) - 1))]
+                timers.cancel(handles.pop(chosen))
+                if chosen not in fired:
+                    del deadlines[chosen]
         else:
             now += value
             expire()
