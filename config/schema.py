@@ -173,7 +173,7 @@ class Credentials(Model):
     """What a neighbour that challenges us is answered with."""
 
     username: Text
-    password: Annotated[Text, Field(repr=False)]
+    password: Text = Field(repr=False)
 
 
 class Trunk(Model):

@@ -153,6 +153,9 @@ def test_passwords_stay_out_of_what_is_printed() -> None:
             "listen": ["udp://127.0.0.1:0"],
             "store": {"url": "redis://:hunter2@localhost:6379/0"},
             "auth": {"nonce_secret": "hunter2"},
+            "trunks": {
+                "p": {"targets": ["sip:192.0.2.1"], "credentials": {"username": "a", "password": "hunter2"}}
+            },
         }
     )
     assert "hunter2" not in repr(config)

@@ -23,7 +23,7 @@ trunks:
     targets: ["sip:192.0.2.2", "sip:192.0.2.3"]
     from: [192.0.2.128/25, 192.0.2.7, "2001:db8:1::/48"]
     worker: w1
-  any: {targets: ["sip:192.0.2.9"], identity: pai}
+  any: {targets: ["sip:192.0.2.9"], identity: pai, credentials: {username: us, password: s4}}
   world: {from: [0.0.0.0/0]}
 routes:
   - {match: "^00", to: wide}
@@ -155,6 +155,7 @@ def test_targets_keep_their_order(catalog: Catalog) -> None:
     assert catalog.trunks["narrow"].targets == ("sip:192.0.2.2", "sip:192.0.2.3")
     assert (catalog.trunks["narrow"].worker, catalog.trunks["any"].identity) == ("w1", "pai")
     assert catalog.trunks["world"].targets == ()
+    assert {name: one.username for name, one in catalog.credentials.items()} == {"any": "us"}
 
 
 def test_workers_and_groups_are_kept_for_those_who_will_enforce_them(catalog: Catalog) -> None:
