@@ -51,6 +51,6 @@ test: $(READY) system  ## every test, end to end ones included
 bench: $(READY) system  ## callgate and Kamailio side by side under SIPp; writes load/results and the README's table
 	$(BIN)/python -m load.run $(ARGS)
 
-clean:  ## remove what setup, tests and runs made
-	rm -rf .venv build dist .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+clean:  ## remove what setup and tests made (not var, the data of runs)
+	rm -rf .venv build dist .cache load/work .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
