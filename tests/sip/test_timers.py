@@ -160,6 +160,21 @@ def test_cancelled_deadlines_hours_away_do_not_pile_up() -> None:
     assert [owner for owner, _, _ in log.fired] == ["lane"]
 
 
+def test_after_a_sweep_the_rest_still_rings_in_order() -> None:
+    timers, log = Timers(), Log()
+    deadlines = [float(number * 7919 % 1000) for number in range(1000)]
+    handles = [timers.at(deadline, log.handler, deadline, 0) for deadline in deadlines]
+    for number, handle in enumerate(handles):
+        if number % 3:
+            timers.cancel(handle)
+    assert len(timers._heap) < 600, "swept"
+    timers.expire(1000.0)
+    assert [owner for owner, _, _ in log.fired] == sorted(deadlines[::3])
+    for handle in handles:
+        timers.cancel(handle)
+    assert timers._dead == 0, "what rang or was swept is not waited for"
+
+
 @pytest.mark.parametrize("through_lane", [False, True])
 def test_a_handler_may_cancel_so_many_that_the_heap_is_swept_under_it(through_lane: bool) -> None:
     timers, log = Timers(), Log()
