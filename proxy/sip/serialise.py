@@ -82,7 +82,8 @@ def received_via(via: TopVia, host: str, port: int) -> str:
         value = _RECEIVED.sub("", value)
     if via.rport is not None:
         # RFC 3581 §4: with rport, received is added even when it tells nothing new.
-        return f"{_RPORT.sub('', value)};received={host};rport={port}"
+        bare = value[:-6] if value.endswith(";rport") else _RPORT.sub("", value)
+        return f"{bare};received={host};rport={port}"
     # RFC 3261 §18.2.1: received when sent-by is a name or another address. RFC 5118 §4.5: without brackets.
     return value if same_host(via.host, host) else f"{value};received={host}"
 

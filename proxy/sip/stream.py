@@ -129,6 +129,6 @@ def _skip_blank(data: bytes, at: int, out: list[bytes | Keepalive | FrameError])
     if at - start >= 4:
         out.append(Keepalive.PING)
     # A lone CRLF at the end of what has come: RFC 3261 §7.5 lets it stand before a message, the rest will tell.
-    if at == len(data) and (at - start) % 4:
+    if (at - start) % 4 and data[at : at + 2] in (b"", b"\r"):
         at -= 2
     return at
