@@ -52,6 +52,9 @@ class Run:
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """figure → peer → one value a repeat, in order: the n-th of one peer was taken next to the n-th of the other."""
 
+    failures: list[str] = field(default_factory=list)
+    """Measurements that did not come about at the first try, and why."""
+
     def add(self, figure: str, peer: str, value: float) -> None:
         """Note one value."""
         if all(one.key != figure for one in FIGURES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from load.bench import Cost, bench
 from load.capture import Delay
@@ -12,6 +13,7 @@ from load.figures import Run
 from load.highest import highest
 from load.peers import Peer
 from load.peers.kamailio import Kamailio
+from load.processes import RunFailed
 
 Say = Callable[[str], None]
 
@@ -42,6 +44,16 @@ class Plan:
     def step_s(self) -> float:
         """How long a rate is offered in the search for the highest."""
         return self.window_s / 2
+
+
+def repeated(run: Run, peer: Peer, measure: Callable[[], None], say: Say) -> None:
+    """Measure; a failure is noted and tried once more, for it may be the machine's. A second one is an error."""
+    try:
+        measure()
+    except RunFailed as failure:
+        run.failures.append(f"{peer.name}: {str(failure).partition(chr(10))[0]}")
+        say(f"once more: {failure}")
+        measure()
 
 
 def quick(run: Run, todo: Plan, say: Say) -> None:
@@ -76,11 +88,12 @@ def full(run: Run, todo: Plan, parts: list[str], say: Say) -> None:
     if "cost" in parts:
         for _ in range(todo.repeats):
             for peer in todo.peers:
-                cost_and_delay(run, peer, todo, rate, delay_rate, say)
+                measure = partial(cost_and_delay, run, peer, todo, rate, delay_rate, say)
+                repeated(run, peer, measure, say)
     if "held" in parts:
         for _ in range(max(1, todo.repeats // 2)):
             for peer in todo.peers:
-                held(run, peer, todo, rate, say)
+                repeated(run, peer, partial(held, run, peer, todo, rate, say), say)
     if "scaling" in parts:
         for peer in todo.peers:
             if peer.name == "callgate":

@@ -115,6 +115,7 @@ def _notes(run: Run) -> list[str]:
         f"Medians over the repeats, minimum–maximum in brackets; ratios pair by pair. {run.machine.cores} cores "
         f"({run.machine.cpu}), shared by the proxy, Redis, and SIPp as caller and callee. "
         f"Commit {run.commit or 'unknown'}, {run.made}. Settings: {shown}.",
+        *(f"Not at the first try: {failure}." for failure in run.failures),
         "",
         "The figures are this machine's; only ratios and budgets are claims. `make bench` makes the table anew.",
     ]

@@ -93,8 +93,10 @@ def perform(args: argparse.Namespace) -> int:
         print(report.text(run))
         return 0
     todo = _plan(args, repeats=5, window=15, settle=36, rate=0, payers=PAYERS)
-    plan.full(run, todo, args.parts.split(","), say)
-    print(report.text(run))
+    try:
+        plan.full(run, todo, args.parts.split(","), say)
+    finally:
+        print(report.text(run))  # what there is, also when the rest did not come about
     if not args.no_write:
         run.save()
         report.write_all(run)
