@@ -166,8 +166,8 @@ def parse_params(text: str) -> dict[str, str | None] | None:
         match = _PARAM.match(text, end)
         if match is None:
             return None
-        name, value = match.groups()
-        name = name.lower()
+        name = match[1].lower()
+        value: str | None = match[2]
         # RFC 3261 §7.3.1: "any given parameter-name MUST NOT appear more than once".
         if name in params:
             return None
