@@ -9,12 +9,11 @@ import re
 
 from proxy.sip.grammar import (
     ABSOLUTE_URI,
-    CACHE_MAX,
-    CACHED_TEXT_MAX,
     NON_ASCII,
     QUOTED,
     TOKEN_CHARS,
     URI_MAX,
+    remember,
 )
 from proxy.sip.uri import parse_uri
 
@@ -149,12 +148,8 @@ def parse_name_addrs(text: str) -> tuple[NameAddr, ...] | None:
         found.append(parsed)
     if not found:
         return None
-    value = tuple(found)
-    if len(text) <= CACHED_TEXT_MAX:
-        if len(_name_addrs) >= CACHE_MAX:
-            _name_addrs.clear()
-        _name_addrs[text] = value
-    return value
+    # A longer list is nobody's daily Contact or Route, and large to keep.
+    return remember(_name_addrs, text, tuple(found)) if len(found) <= 4 else tuple(found)
 
 
 def parse_params(text: str) -> dict[str, str | None] | None:

@@ -8,11 +8,9 @@ read again each time. `parse` looks into the tables itself and calls a reader on
 from __future__ import annotations
 
 import re
-from typing import TypeVar
 
 from proxy.sip.grammar import (
     ALNUM,
-    CACHE_MAX,
     CACHED_TEXT_MAX,
     CSEQ_MAX,
     HOST,
@@ -20,6 +18,7 @@ from proxy.sip.grammar import (
     TOKEN,
     TOKEN_CHARS,
     UNRESERVED,
+    remember,
 )
 from proxy.sip.headers import (
     first_value,
@@ -32,8 +31,6 @@ from proxy.sip.headers import (
 from proxy.sip.ids import MAGIC
 from proxy.sip.message import TopVia
 from proxy.sip.uri import parse_uri
-
-T = TypeVar("T")
 
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _CSEQ = re.compile(rf"0*+([0-9]{{0,10}})[ \t]++([{TOKEN_CHARS}]++)")
@@ -73,14 +70,6 @@ NUMBERS: dict[str, int] = {}
 GOOD_ADDRESSES: dict[str, bool] = {}
 
 
-def _remember(table: dict[str, T], text: str, value: T) -> T:
-    if len(text) <= CACHED_TEXT_MAX:
-        if len(table) >= CACHE_MAX:
-            table.clear()
-        table[text] = value
-    return value
-
-
 def read_start(text: str) -> StartLine | None:
     """A request line or status line of SIP/2.0; None when it is neither."""
     # RFC 4475 §3.1.2.8 to §3.1.2.10: more than two spaces are refused, not guessed at.
@@ -88,12 +77,12 @@ def read_start(text: str) -> StartLine | None:
     if len(parts) == 3 and parts[2].upper() == "SIP/2.0":
         method, uri, _ = parts
         if (method in METHODS or TOKEN.fullmatch(method)) and _request_uri_good(uri):
-            return _remember(STARTS, text, StartLine(method, uri, 0, ""))
+            return remember(STARTS, text, StartLine(method, uri, 0, ""))
         return None
     match = _STATUS_LINE.fullmatch(text)
     if match is None:
         return None
-    return _remember(STARTS, text, StartLine("", "", int(match[1]), match[2] or ""))
+    return remember(STARTS, text, StartLine("", "", int(match[1]), match[2] or ""))
 
 
 def _request_uri_good(text: str) -> bool:
@@ -111,7 +100,7 @@ def read_via(line: str) -> TopVia | None:
         return read_any_via(line)
     transport, host, port, branch, rport = match.groups()
     via = TopVia(transport, host, int(port) if port else None, branch, "" if rport else None, None, line[5:])
-    return _remember(VIAS, line, via)
+    return remember(VIAS, line, via)
 
 
 def read_any_via(line: str) -> TopVia | None:
@@ -131,14 +120,14 @@ def read_any_via(line: str) -> TopVia | None:
     # RFC 3581 §3: rport stands there without a value.
     rport = (params["rport"] or "") if "rport" in params else None
     via = TopVia(transport.upper(), host, port, branch, rport, params.get("received"), value)
-    return _remember(VIAS, line, via)
+    return remember(VIAS, line, via)
 
 
 def read_tag(line: str) -> str | None:
     """The tag of a From or To line, "" when it has none; None: the line is malformed."""
     match = _COMMON_ADDRESS.fullmatch(line) if len(line) <= CACHED_TEXT_MAX else None
     if match is not None:
-        return _remember(TAGS, line, match[1] or "")
+        return remember(TAGS, line, match[1] or "")
     return read_any_tag(line)
 
 
@@ -148,7 +137,7 @@ def read_any_tag(line: str) -> str | None:
     if address is None:
         return None
     tag = address.params.get("tag", "")
-    return None if tag is None else _remember(TAGS, line, tag)
+    return None if tag is None else remember(TAGS, line, tag)
 
 
 def read_cseq(line: str) -> tuple[int, str] | None:
@@ -156,7 +145,7 @@ def read_cseq(line: str) -> tuple[int, str] | None:
     if match is None:
         return None
     number = int(match[1] or "0")
-    return None if number > CSEQ_MAX else _remember(CSEQS, line, (number, match[2]))
+    return None if number > CSEQ_MAX else remember(CSEQS, line, (number, match[2]))
 
 
 def read_number(line: str) -> int | None:
@@ -165,7 +154,7 @@ def read_number(line: str) -> int | None:
     digits = text.lstrip("0")
     if not text.isascii() or not text.isdecimal() or len(digits) > 6:
         return None
-    return _remember(NUMBERS, line, int(digits or "0"))
+    return remember(NUMBERS, line, int(digits or "0"))
 
 
 def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> bool:
@@ -185,5 +174,5 @@ def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> 
         # RFC 3261 §20.34: a Route value always has its <>; else its `lr` would be a header parameter.
         if key == "route" and not all("<" in value for value in split_list(text)):
             return False
-        _remember(GOOD_ADDRESSES, line, True)
+        remember(GOOD_ADDRESSES, line, True)
     return True

@@ -10,14 +10,13 @@ import re
 
 from proxy.sip.grammar import (
     ALNUM,
-    CACHE_MAX,
-    CACHED_TEXT_MAX,
     ESCAPED,
     HOST,
     HOST_MAX,
     NON_ASCII,
     UNRESERVED,
     URI_MAX,
+    remember,
 )
 
 # RFC 3261 §25.1 user-unreserved. We differ: `#` and bare UTF-8 octets are taken too, phones dial and display them.
@@ -80,10 +79,8 @@ def parse_uri(text: str) -> SipUri | None:
     uri = _parsed.get(text)
     if uri is None:
         uri = _parse(text)
-        if uri is not None and len(text) <= CACHED_TEXT_MAX:
-            if len(_parsed) >= CACHE_MAX:
-                _parsed.clear()
-            _parsed[text] = uri
+        if uri is not None:
+            remember(_parsed, text, uri)
     return uri
 
 

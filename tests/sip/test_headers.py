@@ -126,6 +126,10 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(module._name_addrs) <= CACHE_MAX
     long = f"<sip:a@b>;x={'a' * CACHED_TEXT_MAX}"
     assert parse_name_addrs(long) is not parse_name_addrs(long)
+    many_params = "<sip:a@b>" + "".join(f";x{number}" for number in range(20))
+    assert parse_name_addrs(many_params) is not parse_name_addrs(many_params)
+    many_values = ",".join(["<sip:a@b>"] * 9)
+    assert parse_name_addrs(many_values) is not parse_name_addrs(many_values)
 
 
 def test_params() -> None:
