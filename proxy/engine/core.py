@@ -5,6 +5,7 @@ The rooms (admission, forward, respond, indialog, teardown …) are plain functi
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -246,7 +247,7 @@ class Core:
         row = self.reasons[reason]
         extra = [f'Warning: 399 {self.server_name} "{row.warning(limit, resets_in_ms)}"']
         if row.retry_after or row.status == 503:
-            extra.append("Retry-After: 5")
+            extra.append(f"Retry-After: {math.ceil(self.snapshot.config.limits.retry_after)}")
         elif resets_in_ms is not None:
             # RFC 3261 §20.33: when to try again; the windows of a tariff end at a known second.
             extra.append(f"Retry-After: {max(1, -(-resets_in_ms // 1000))}")
