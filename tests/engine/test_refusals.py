@@ -53,6 +53,21 @@ def test_when_the_store_is_away_and_the_policy_is_refuse(world: World) -> None:
     assert world.records[0].reason == "store_unavailable"
 
 
+def test_when_the_store_is_away_and_the_policy_is_admit(tmp_path: Path) -> None:
+    world = World(tmp_path, CALLGATE.replace("store: {", "store: {on_store_failure: admit, "))
+    world.auto = lambda leg: Unavailable()
+    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
+    caller.invite("sip:4930@example.com", "c1")
+    assert len(callee.requests()) == 1
+    leg = next(iter(world.engine.calls())).legs[0]
+    assert leg.unbacked
+    caller.got()
+    # A callee of ours cannot be found without the store.
+    caller.invite("sip:bob@example.com", "c2")
+    assert one_final(caller).status == 503
+    assert world.released == [("alice@example.com", Outcome.VOID)]
+
+
 def test_a_mode_that_was_not_bought(world: World) -> None:
     caller = Phone(world, "192.0.2.10", "nobody")
     world.auto = None
