@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from policies.account import NoPlan
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
-from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
+from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed
 from proxy.engine import calls
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
@@ -126,15 +126,6 @@ def decided(core: Core, leg: Leg, verdict: AdmitVerdict, now: float) -> None:
     call = leg.call
     if not isinstance(call, Call):
         return
-    if (
-        isinstance(verdict, Unavailable)
-        and core.snapshot.config.store.on_store_failure == "admit"
-        and not leg.aor
-    ):
-        # SPEC §5: the operator wants calls to go on; what they use is settled when the store is back. A callee of
-        # ours cannot be found without the store, so its calls are refused all the same.
-        leg.unbacked = True
-        verdict = Admitted(leg.lease)
     if isinstance(verdict, Admitted):
         call.leg_index += 1
         _admitted(core, call, verdict, now)
@@ -164,7 +155,11 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     source = call.caller.flow
     context = Context(txn, request, source)
     if call.callee_account is not None:
-        context.groups = binding_targets(core, verdict.bindings or [])
+        if verdict.bindings is None:
+            # SPEC §5, `admit` while the store is away: nobody knows where a callee of ours is.
+            _refuse(core, call, Reason.STORE_UNAVAILABLE, "", None, now)
+            return
+        context.groups = binding_targets(core, verdict.bindings)
     elif call.route_trunk is not None:
         context.groups = trunk_targets(core, call.route_trunk, request.uri)
     if not context.groups:
@@ -199,13 +194,14 @@ def _binding_target(core: Core, binding: Binding) -> Target | None:
 def trunk_targets(core: Core, trunk: Trunk, request_uri: str) -> list[Sequence[Target]]:
     """One group a target, the first to try last. The dialled user part goes to each target's host."""
     dialled = parse_uri(request_uri)
+    user = dialled.user if dialled is not None else None
     groups: list[Sequence[Target]] = []
     for text in reversed(trunk.targets):
-        uri = parse_uri(text)
-        if uri is None:
-            continue
-        user = dialled.user if dialled is not None and dialled.user is not None else uri.user
-        groups.append([hop_of(core, uri, f"sip:{user}@{text.removeprefix('sip:').rpartition('@')[2]}")])
+        # "sip:host" or "sip:user@host": what was dialled takes the place of the user.
+        own_user, _, host = text.removeprefix("sip:").rpartition("@")
+        target = hop_of(core, text, f"sip:{user or own_user}@{host}")
+        if target is not None:
+            groups.append((target,))
     return groups
 
 

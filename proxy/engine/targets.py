@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxy.engine.lines import remove_all
 from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
 from proxy.sip.message import Request
-from proxy.sip.uri import SipUri, parse_uri
+from proxy.sip.uri import parse_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r";c=([0-9a-f]+)")
 _NUMERIC = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[.*\]")
+_HOPS_MAX = 8192
+"""URIs whose next hop is remembered: the contacts of phones and neighbours come again in every request."""
 
 
 class Target:
@@ -36,20 +39,31 @@ class Target:
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
 
 
-def hop_of(core: Core, uri: SipUri, request_uri: str, routes: tuple[str, ...] = ()) -> Target:
-    """The target whose next hop is `uri`. Numeric hosts get their flow at once."""
-    transport = (uri.params.get("transport") or "udp").upper()
-    port = uri.port or 5060
+@lru_cache(_HOPS_MAX)
+def _hop(text: str) -> tuple[str, str, int, bool] | None:
+    """(transport, host, port, is an address) that a sip URI asks for; None when it is none."""
+    uri = parse_uri(text)
+    if uri is None:
+        return None
     host = uri.host
-    if _NUMERIC.fullmatch(host):
-        host = host.strip("[]")
-        return Target(request_uri, core.flow_to(transport, host, port), transport, host, port, routes)
-    return Target(request_uri, None, transport, host, port, routes)
+    numeric = _NUMERIC.fullmatch(host) is not None
+    return (
+        (uri.params.get("transport") or "udp").upper(),
+        host.strip("[]") if numeric else host,
+        uri.port or 5060,
+        numeric,
+    )
 
 
-def is_numeric(host: str) -> bool:
-    """Whether a URI's host is an address and needs no look-up."""
-    return ":" in host or _NUMERIC.fullmatch(host) is not None
+def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ()) -> Target | None:
+    """The target whose next hop is the URI `hop`; None when that is no sip URI. Addresses get their flow at once."""
+    found = _hop(hop)
+    if found is None:
+        return None
+    transport, host, port, numeric = found
+    return Target(
+        request_uri, core.flow_to(transport, host, port) if numeric else None, transport, host, port, routes
+    )
 
 
 def take_own_routes(core: Core, request: Request) -> tuple[bool, str]:
@@ -102,18 +116,17 @@ def _restore_request_uri(request: Request) -> None:
 
 def by_route_or_uri(core: Core, request: Request) -> Target | None:
     """RFC 3261 §16.6 steps 6 and 7: the topmost Route, else the Request-URI. None: neither is usable."""
-    if "route" in request.keys:
-        values = request.all_values("route")
-        route = parse_name_addr(values[0])
-        uri = parse_uri(route.uri) if route is not None else None
-        if route is None or uri is None:
-            return None
-        if "lr" in uri.params:
-            return hop_of(core, uri, request.uri)
-        # RFC 3261 §16.6 step 6: the next hop is a strict router: it wants itself in the Request-URI and the real one
-        # as the last Route value.
-        rest = [*values[1:], f"<{request.uri}>"]
-        remove_all(request, "route")
-        return hop_of(core, uri, route.uri, ("Route: " + ", ".join(rest),))
-    uri = parse_uri(request.uri)
-    return hop_of(core, uri, request.uri) if uri is not None else None
+    if "route" not in request.keys:
+        return hop_of(core, request.uri, request.uri)
+    values = request.all_values("route")
+    route = parse_name_addr(values[0])
+    uri = parse_uri(route.uri) if route is not None else None
+    if route is None or uri is None:
+        return None
+    if "lr" in uri.params:
+        return hop_of(core, route.uri, request.uri)
+    # RFC 3261 §16.6 step 6: the next hop is a strict router: it wants itself in the Request-URI and the real one as
+    # the last Route value.
+    rest = [*values[1:], f"<{request.uri}>"]
+    remove_all(request, "route")
+    return hop_of(core, route.uri, route.uri, ("Route: " + ", ".join(rest),))
