@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from policies.account import NoPlan
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
-from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed
+from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
 from proxy.engine import calls
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
@@ -126,6 +126,15 @@ def decided(core: Core, leg: Leg, verdict: AdmitVerdict, now: float) -> None:
     call = leg.call
     if not isinstance(call, Call):
         return
+    if (
+        isinstance(verdict, Unavailable)
+        and core.snapshot.config.store.on_store_failure == "admit"
+        and not leg.aor
+    ):
+        # SPEC §5: the operator wants calls to go on; what they use is settled when the store is back. A callee of
+        # ours cannot be found without the store, so its calls are refused all the same.
+        leg.unbacked = True
+        verdict = Admitted(leg.lease)
     if isinstance(verdict, Admitted):
         call.leg_index += 1
         _admitted(core, call, verdict, now)
@@ -155,11 +164,7 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     source = call.caller.flow
     context = Context(txn, request, source)
     if call.callee_account is not None:
-        if verdict.bindings is None:
-            # SPEC §5, `admit` while the store is away: nobody knows where a callee of ours is.
-            _refuse(core, call, Reason.STORE_UNAVAILABLE, "", None, now)
-            return
-        context.groups = binding_targets(core, verdict.bindings)
+        context.groups = binding_targets(core, verdict.bindings or [])
     elif call.route_trunk is not None:
         context.groups = trunk_targets(core, call.route_trunk, request.uri)
     if not context.groups:
