@@ -59,9 +59,10 @@ class StoreCounters:
         "leases_renewed",
         "leases_taken_over",
         "round_trip",
+        "spool_bytes",
+        "spool_bytes_max",
         "spool_dropped",
-        "spool_length",
-        "spool_max",
+        "spool_records",
     )
 
     def __init__(self) -> None:
@@ -73,9 +74,10 @@ class StoreCounters:
         self.leases_lapsed: int = 0
         """Leases found expired and settled by a script of ours."""
         self.leases_taken_over: int = 0
-        self.spool_length: int = 0
+        self.spool_records: int = 0
         """Outcomes that wait on disk for the store to come back."""
-        self.spool_max: int = 0
-        """How many the spool may hold."""
+        self.spool_bytes: int = 0
+        self.spool_bytes_max: int = 0
+        """Bytes at which the spool is full; 0 = no spool."""
         self.spool_dropped: int = 0
         """Outcomes lost because the spool was full: an alarm."""

@@ -199,8 +199,9 @@ class Metrics(Collector):
         leases.add_metric(["lapsed"], store.leases_lapsed)
         leases.add_metric(["taken_over"], store.leases_taken_over)
         yield from (errors, breaker, leases)
-        yield _gauge("callgate_spool_records", "Outcomes waiting on disk for Redis", store.spool_length)
-        yield _gauge("callgate_spool_records_max", "Outcomes the spool may hold", store.spool_max)
+        yield _gauge("callgate_spool_records", "Outcomes waiting on disk for Redis", store.spool_records)
+        yield _gauge("callgate_spool_bytes", "Size of the spool on disk", store.spool_bytes)
+        yield _gauge("callgate_spool_bytes_max", "Size at which the spool is full", store.spool_bytes_max)
         yield _counter(
             "callgate_spool_dropped", "Outcomes lost because the spool was full", store.spool_dropped
         )

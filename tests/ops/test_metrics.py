@@ -155,7 +155,7 @@ def test_the_store_and_the_loop() -> None:
     store.errors[StoreError.DEADLINE] += 1
     store.breaker = BreakerState.OPEN
     store.leases_renewed += 2
-    store.spool_length, store.spool_max = 3, 10_000
+    store.spool_records, store.spool_bytes, store.spool_bytes_max = 3, 300, 10_000
     store.spool_dropped += 4
     loop.ready = loop.overloaded = loop.draining = True
     loop.dropped += 5
@@ -166,7 +166,8 @@ def test_the_store_and_the_loop() -> None:
     assert states == {"closed": 0, "half_open": 0, "open": 1}
     assert value(metrics, "callgate_leases_total", event="renewed") == 2
     assert value(metrics, "callgate_spool_records") == 3
-    assert value(metrics, "callgate_spool_records_max") == 10_000
+    assert value(metrics, "callgate_spool_bytes") == 300
+    assert value(metrics, "callgate_spool_bytes_max") == 10_000
     assert value(metrics, "callgate_spool_dropped_total") == 4
     assert value(metrics, "callgate_ready") == 1
     assert value(metrics, "callgate_overloaded") == 1
