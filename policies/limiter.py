@@ -1,16 +1,60 @@
 """The limiter: one leg's lease asked of the store, answered, renewed and given back, without a task or a future.
 
-What is asked here is answered through LimiterUser, always in a later turn of the loop than the question.
+What is asked here is answered through LimiterUser, in a later turn of the loop than the question. An answer or an end
+is never lost: it reaches the store through its script; or, when the store did not know the lease (it had lapsed, or
+the call was admitted while the store was away), through late-7.lua; or through the spool, when the store is away.
+
+Not here: which limits are in force (resolve.py), and what a call does when the store is away (the engine decides).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
 
-from policies.account import Limits
+from policies import keys
+from policies.account import Limit, Limits
+from policies.counters import StoreCounters
+from policies.held import Held, Payer
 from policies.lease import Leg, Outcome
-from policies.verdicts import AdmitVerdict, RegisterVerdict
+from policies.link import NO_REPLY, Link
+from policies.options import value_text
+from policies.reasons import Reason
+from policies.renewal import Renewal
+from policies.scripts import Scripts, shipped_scripts
+from policies.settlement import Settlement
+from policies.spool import Spool
+from policies.verdicts import (
+    Admitted,
+    AdmitVerdict,
+    Refused,
+    Registered,
+    RegisterOutOfOrder,
+    RegisterRefused,
+    RegisterVerdict,
+    Replayed,
+    Unavailable,
+)
+
+PAYERS_MAX: Final = 20_000
+"""Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
+
+_NO_EXTRA: Final = keys.EMPTY + keys.number(0) * 2
+_BINDINGS: Final = keys.bulk(b"aor") + keys.number(0) * 2
+_NONCE: Final = keys.bulk(b"nonce")
+
+_LIMIT_OF: Final[dict[int, Reason]] = {
+    1: Reason.TOTAL_DURATION,
+    2: Reason.SUCCESS_CALLS,
+    3: Reason.FAIL_CALLS,
+    4: Reason.LINES,
+}
+"""admit-8.lua's numbers; 5 and 6 are no limits."""
+_REPLAYED: Final = 5
+_NOT_REGISTERED: Final = 6
+_OUTCOMES: Final = {outcome: keys.bulk(outcome.value.encode()) for outcome in Outcome}
 
 
 class RegisterRequest(Protocol):
@@ -40,13 +84,14 @@ class LimiterUser(Protocol):
     """Who is told what the store said: the driver, which makes events of it."""
 
     def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
-        """Answer to Limiter.admit."""
+        """Answer to Limiter.admit. If the leg is let through though the verdict is Unavailable, set leg.unbacked
+        before this returns: it is then held like any other, and brought into the store when that is back."""
 
     def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
         """When the payer's total_duration runs out: seconds from now, None = not as things stand.
 
         Told after an answer or an end and at renewals, for payers that have the limit and calls here. `version` is
-        Redis time in ms; older plans than the last one told are not told.
+        Redis time in ms.
         """
 
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
@@ -55,44 +100,271 @@ class LimiterUser(Protocol):
     def on_bindings(self, bindings: list[str] | None, user: object) -> None:
         """Answer to Limiter.bindings; None = the store did not answer."""
 
-    def on_source(self, aor: str, user: object) -> None:
-        """Answer to Limiter.source; "" = nobody, or no answer."""
-
 
 class Limiter:
-    """Asks the store for leases and keeps them alive. All methods return at once."""
+    """Asks the store for leases and keeps them alive. All methods but `close` return at once."""
+
+    def __init__(
+        self,
+        user: LimiterUser,
+        counters: StoreCounters,
+        *,
+        url: str,
+        deadline_s: float = 0.2,
+        lease_s: float = 30.0,
+        nonce_life_s: float = 300.0,
+        contacts_max: int = 10,
+        spool_path: Path,
+        spool_size_max: int = 64 * 1024 * 1024,
+        tell: Callable[[str], None] = lambda text: None,
+        scripts: Scripts | None = None,
+    ) -> None:
+        """`url`: redis://, rediss:// or unix://. `tell`: a line for the log when the store comes, goes or errs.
+
+        Raises: ValueError for a URL that is none, spool.SpoolError. Needs a running loop; `start` connects.
+        """
+        scripts = scripts or shipped_scripts()
+        self._user = user
+        self._counters = counters
+        self._tell = tell
+        self._scripts = scripts
+        self._heads = keys.Heads(scripts)
+        self._lease_ms = round(lease_s * 1000)
+        self._nonce_life = keys.number(round(nonce_life_s * 1000))
+        self._contacts_max = contacts_max
+        self._loop = asyncio.get_running_loop()
+        self._link = Link(url, scripts, counters, self, deadline_s=deadline_s)
+        self._spool = Spool(spool_path, spool_size_max, counters)
+        self._settlement = Settlement(self._link, self._spool, self._heads, counters, self._planned, tell)
+        self._renewal = Renewal(
+            self._link, scripts, counters, self._settlement, self._planned, lease_s=lease_s
+        )
+        self._payers: dict[tuple[str, str], Payer] = {}
+        self._payers_max = PAYERS_MAX
+
+    @property
+    def up(self) -> bool:
+        """The store answers."""
+        return self._link.up
+
+    def start(self) -> None:
+        """Connect, and renew from now on."""
+        self._link.start()
+        self._renewal.start()
+
+    async def close(self) -> None:
+        """Outcomes that are under way reach the store, or the spool. Leases that are left lapse."""
+        self._renewal.stop()
+        await self._link.close()
+        self._spool.close()
+
+    # Calls
 
     def admit(self, leg: Leg) -> None:
-        """Take every limit of the leg, or none (SPEC §3). Answer: on_admission.
-
-        With `on_store_failure: admit` a store that is away admits: `leg.unbacked` is then set, for the leg's life.
-        """
-        raise NotImplementedError
+        """Take every limit of the leg, or none (SPEC §3). Answer: on_admission."""
+        payer = self._payer(leg.limits)
+        held = Held(leg, payer)
+        if leg.nonce:
+            extra = keys.nonce_key(leg.limits.payer, leg.nonce)
+            tail = _NONCE + keys.number(leg.nc) + self._nonce_life
+        elif leg.aor:
+            extra, tail = keys.bindings_key(leg.limits.payer, leg.aor), _BINDINGS
+        else:
+            extra, tail = keys.state_key(leg.limits.payer, leg.limits.mode), _NO_EXTRA
+        packed = b"".join((self._heads.admit, payer.keys, extra, payer.arguments, held.packed, tail))
+        if not self._link.call(packed, self._admitted, held, self._admitted_late):
+            self._loop.call_soon(self._undecided, held)
 
     def answered(self, leg: Leg, dialog: str = "") -> None:
-        """The leg got its 2xx. Never lost: while the store is away it waits in the spool. Twice changes nothing."""
-        raise NotImplementedError
+        """The leg got its 2xx. Never lost: while the store is away it waits in the spool. Twice changes nothing.
+
+        `dialog` is what another instance would need to end the call; nobody takes calls over as yet.
+        """
+        held = self._held(leg)
+        if held is None or held.answered_at is not None:
+            return
+        held.answered_at = self._loop.time()
+        payer = held.payer
+        packed = b"".join((self._heads.answered, payer.keys, payer.arguments, held.packed))
+        if leg.unbacked or not self._link.call(packed, self._answer_counted, held):
+            self._settlement.bring(held)
 
     def release(self, leg: Leg, outcome: Outcome) -> None:
         """Give the lease back with its outcome. Never lost. Twice changes nothing."""
-        raise NotImplementedError
+        held = self._held(leg)
+        if held is None:
+            return
+        payer = held.payer
+        payer.held.pop(leg.lease, None)
+        ended_at = self._loop.time()
+        packed = b"".join((self._heads.ended, payer.keys, payer.arguments, held.packed, _OUTCOMES[outcome]))
+        over = (held, outcome, ended_at)
+        if leg.unbacked or not self._link.call(packed, self._end_counted, over):
+            self._settlement.bring(held, outcome, ended_at)
+
+    def _payer(self, limits: Limits) -> Payer:
+        key = (limits.payer, limits.mode)
+        payer = self._payers.get(key)
+        if payer is None:
+            if len(self._payers) >= self._payers_max:
+                self._payers = {key: payer for key, payer in self._payers.items() if payer.held}
+                self._payers_max = max(PAYERS_MAX, 2 * len(self._payers))
+            payer = self._payers[key] = Payer(limits, self._lease_ms)
+        elif payer.limits is not limits and payer.limits != limits:
+            payer.change(limits, self._lease_ms)
+        return payer
+
+    def _held(self, leg: Leg) -> Held | None:
+        """None: never admitted, or given back before."""
+        payer = self._payers.get((leg.limits.payer, leg.limits.mode))
+        return payer.held.get(leg.lease) if payer is not None else None
+
+    def _hold(self, held: Held) -> None:
+        # Asked for anew, for the payer may have been forgotten while the question was under way.
+        held.payer = self._payer(held.leg.limits)
+        held.payer.held[held.leg.lease] = held
+        if not held.payer.queued:
+            self._renewal.queue(held.payer)
+
+    def _admitted(self, held: Held, reply: Any) -> None:
+        if reply is NO_REPLY:
+            self._undecided(held)
+            return
+        leg = held.leg
+        if type(reply) is int:
+            self._counters.leases_lapsed += reply
+            self._hold(held)
+            self._user.on_admission(leg, Admitted(leg.lease))
+        elif reply[0] == 0:
+            self._counters.leases_lapsed += reply[1]
+            self._hold(held)
+            self._user.on_admission(leg, Admitted(leg.lease, _texts(reply[2:])))
+        else:
+            self._counters.leases_lapsed += reply[2]
+            self._user.on_admission(leg, _refusal(leg.limits, reply[0], reply[1]))
+
+    def _undecided(self, held: Held) -> None:
+        leg, waiting = held.leg, held.payer.held
+        # Held while the user makes up its mind, for it may let the call through and end it before it returns.
+        waiting[leg.lease] = held
+        self._user.on_admission(leg, Unavailable())
+        if waiting.pop(leg.lease, None) is not None and leg.unbacked:
+            self._hold(held)
+            self._renewal.renew_soon(held)
+
+    def _admitted_late(self, held: Held, reply: Any) -> None:
+        """What was decided, or was not, after Unavailable was told: a lease that nobody wants is given back."""
+        if held.leg.unbacked:
+            return
+        taken = type(reply) is int or (type(reply) is list and reply[0] == 0)
+        if taken or reply is NO_REPLY:
+            self._settlement.bring(held, Outcome.VOID, self._loop.time())
+
+    def _answer_counted(self, held: Held, reply: Any) -> None:
+        if reply is NO_REPLY:
+            self._settlement.write_down(held)
+            return
+        self._counters.leases_lapsed += reply[3]
+        if reply[2] == 0 and held.leg.lease in held.payer.held:
+            self._settlement.bring(held)
+        self._planned(held.payer, reply)
+
+    def _end_counted(self, over: tuple[Held, Outcome, float], reply: Any) -> None:
+        held = over[0]
+        if reply is NO_REPLY:
+            self._settlement.write_down(*over)
+            return
+        self._counters.leases_lapsed += reply[3]
+        if reply[2] == 0:
+            self._settlement.bring(*over)
+        self._planned(held.payer, reply)
+
+    def _planned(self, payer: Payer, reply: Sequence[int]) -> None:
+        """reply: {now, ms until total_duration is used up or -1, …}."""
+        if payer.limits.total_duration is None or not payer.held:
+            return
+        exhausts_in = reply[1] / 1000 if reply[1] >= 0 else None
+        self._user.on_budget(payer.limits.payer, payer.limits.mode, exhausts_in, reply[0])
+
+    # Accounts
 
     def register(self, ask: RegisterRequest) -> None:
         """Query, change or remove bindings, all or nothing. Answer: on_registered."""
-        raise NotImplementedError
+        payer, mode = ask.limits.payer, ask.limits.mode
+        accounts_max = ask.limits.sip_accounts.value if ask.limits.sip_accounts is not None else 0
+        parts = [
+            keys.evalsha(self._scripts.register, 8 + 3 * len(ask.contacts)),
+            keys.accounts_key(payer, mode),
+            keys.bindings_key(payer, ask.aor),
+            keys.nonce_key(payer, ask.nonce),
+            keys.number(accounts_max),
+            keys.bulk(ask.account.encode()),
+            keys.bulk(ask.call_id.encode("latin-1")),
+            keys.number(ask.cseq),
+            keys.number(ask.nc if ask.nonce else 0),
+            self._nonce_life,
+            keys.number(self._contacts_max),
+            keys.number(int(ask.remove_all)),
+        ]
+        for key, expires_s, record in ask.contacts:
+            parts.append(keys.bulk(key.encode("latin-1")))
+            parts.append(keys.number(expires_s * 1000))
+            parts.append(keys.bulk(record.encode("latin-1")))
+        if not self._link.call(b"".join(parts), self._registered, ask):
+            self._loop.call_soon(self._registered, ask, NO_REPLY)
+
+    def _registered(self, ask: RegisterRequest, reply: Any) -> None:
+        verdict: RegisterVerdict
+        if reply is NO_REPLY:
+            verdict = Unavailable()
+        elif reply[0] == 0:
+            verdict = Registered(_texts(reply[1:]))
+        elif reply[0] == 1:
+            verdict = RegisterRefused(Reason.SIP_ACCOUNTS, _words("sip_accounts", ask.limits.sip_accounts))
+        elif reply[0] == 2:
+            verdict = Replayed()
+        elif reply[0] == 3:
+            verdict = RegisterOutOfOrder()
+        else:
+            verdict = RegisterRefused(Reason.CONTACTS, str(self._contacts_max))
+        self._user.on_registered(ask, verdict)
 
     def bindings(self, payer: str, aor: str, user: object) -> None:
         """Live contact records of an account. Answer: on_bindings."""
-        raise NotImplementedError
+        packed = self._heads.bindings + keys.bindings_key(payer, aor)
+        if not self._link.call(packed, self._bindings_found, user):
+            self._loop.call_soon(self._bindings_found, user, NO_REPLY)
 
-    def source(self, flow: str, user: object) -> None:
-        """The aor registered from this flow on any instance (see `remember_source`). Answer: on_source."""
-        raise NotImplementedError
+    def _bindings_found(self, user: object, reply: Any) -> None:
+        self._user.on_bindings(None if reply is NO_REPLY else _texts(reply), user)
 
-    def remember_source(self, flow: str, aor: str, seconds: int) -> None:
-        """`flow` is a text that names transport, address and port; 0 seconds forgets it."""
-        raise NotImplementedError
+    # User of the link
 
-    def replan(self, legs: Sequence[Leg]) -> None:
-        """Their payers' limits have changed (leg.limits is the new one): on_budget follows for each payer."""
-        raise NotImplementedError
+    def on_link_up(self) -> None:
+        self._tell("the store answers")
+        self._renewal.catch_up()
+        self._settlement.replay()
+
+    def on_link_down(self, why: str) -> None:
+        self._tell(f"the store is away: {why}")
+
+    def on_link_error(self, text: str) -> None:
+        self._tell(f"the store: {text}")
+
+
+def _texts(records: Sequence[bytes]) -> list[str]:
+    return [record.decode("latin-1") for record in records]
+
+
+def _words(option: str, limit: Limit | None) -> str:
+    return value_text(option, limit.value, limit.period_ms) if limit is not None else ""
+
+
+def _refusal(limits: Limits, why: int, resets_in_ms: int) -> AdmitVerdict:
+    if why == _REPLAYED:
+        return Replayed()
+    if why == _NOT_REGISTERED:
+        return Refused(Reason.NOT_REGISTERED)
+    reason = _LIMIT_OF[why]
+    limit: Limit | None = getattr(limits, reason.value)
+    return Refused(reason, _words(reason.value, limit), resets_in_ms if resets_in_ms >= 0 else None)

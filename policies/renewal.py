@@ -1,0 +1,135 @@
+"""Leases are kept alive: in bulk, one script for many leases of a payer, spread over the period.
+
+A payer's leases are renewed together every 0.4 of a lease, and have all been by 0.5 of it. A batch that the store did
+not take is kept and sent when it answers again; leases it no longer knows are brought in again (Settlement.bring).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from policies import keys
+from policies.counters import StoreCounters
+from policies.held import Held, Payer
+from policies.link import NO_REPLY, Store
+from policies.scripts import Scripts
+from policies.settlement import Settlement
+
+EVERY: Final = 0.4
+SPREAD: Final = 0.1
+"""Parts of a lease: between renewals, and for sending what is due."""
+BATCH_MAX: Final = 128
+"""Leases in one script: some 150 µs of the store's time."""
+CATCH_UP_MAX: Final = 1_000
+"""Batches sent at once when the store is back: some 10 ms of ours."""
+
+_Batch = tuple[Payer, Sequence[str]]
+
+
+class Renewal:
+    """One for each limiter."""
+
+    def __init__(
+        self,
+        store: Store,
+        scripts: Scripts,
+        counters: StoreCounters,
+        settlement: Settlement,
+        planned: Callable[[Payer, Sequence[int]], None],
+        *,
+        lease_s: float,
+    ) -> None:
+        self._store = store
+        self._script = scripts.renew
+        self._head_of_one = keys.evalsha(scripts.renew, 5)
+        self._counters = counters
+        self._settlement = settlement
+        self._planned = planned
+        self._loop = asyncio.get_running_loop()
+        self._every = EVERY * lease_s
+        self._spread = SPREAD * lease_s
+        self._tick_s = min(1.0, lease_s / 60)
+        self._due: deque[tuple[float, Payer]] = deque()
+        """In order of time, for the wait is the same for all."""
+        self._batches: deque[_Batch] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def queue(self, payer: Payer) -> None:
+        """The payer has leases now. It leaves the queue when it is its turn and it has none."""
+        payer.queued = True
+        self._due.append((self._loop.time() + self._every, payer))
+
+    def renew_soon(self, held: Held) -> None:
+        """A lease that the store may not know: at the next occasion."""
+        held.payer.renewals += 1
+        self._batches.append((held.payer, (held.leg.lease,)))
+
+    def catch_up(self) -> None:
+        """The store is back: what should have been renewed meanwhile is, at once."""
+        self._send(CATCH_UP_MAX)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+        now, due = self._loop.time(), self._due
+        while due and due[0][0] <= now:
+            _, payer = due.popleft()
+            if not payer.held:
+                payer.queued = False
+                continue
+            due.append((now + self._every, payer))
+            if not payer.renewals:
+                leases = list(payer.held)
+                for first in range(0, len(leases), BATCH_MAX):
+                    payer.renewals += 1
+                    self._batches.append((payer, leases[first : first + BATCH_MAX]))
+        self._send(math.ceil(len(self._batches) * self._tick_s / self._spread) + 10)
+        self._settlement.replay()
+
+    def _send(self, batches: int) -> None:
+        for _ in range(min(batches, len(self._batches))):
+            if not self._renew(*self._batches[0]):
+                return
+            self._batches.popleft()
+
+    def _renew(self, payer: Payer, leases: Sequence[str]) -> bool:
+        outgoing: list[bytes] = []
+        incoming: list[bytes] = []
+        for lease in leases:
+            held = payer.held.get(lease)
+            if held is not None:
+                (outgoing if held.leg.direction == "out" else incoming).append(keys.bulk(lease.encode()))
+        count = len(outgoing) + len(incoming)
+        if not count:
+            payer.renewals -= 1
+            return True
+        head = self._head_of_one if count == 1 else keys.evalsha(self._script, 4 + count)
+        packed = b"".join(
+            (head, payer.keys, payer.arguments, keys.number(len(outgoing)), *outgoing, *incoming)
+        )
+        return self._store.call(packed, self._renewed, (payer, leases, count))
+
+    def _renewed(self, context: tuple[Payer, Sequence[str], int], reply: Any) -> None:
+        payer, leases, count = context
+        if reply is NO_REPLY:
+            self._batches.append((payer, leases))
+            return
+        payer.renewals -= 1
+        _, _, lapsed, *missing = reply
+        self._counters.leases_lapsed += lapsed
+        self._counters.leases_renewed += count - len(missing)
+        for lease in missing:
+            held = payer.held.get(lease.decode())
+            if held is not None:
+                self._settlement.bring(held)
+        self._planned(payer, reply)

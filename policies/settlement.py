@@ -1,0 +1,148 @@
+"""What could not be told to the store in its turn: brought in after the fact (late-7.lua), or kept in the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from policies import keys
+from policies.counters import StoreCounters
+from policies.held import Held, Payer
+from policies.lease import Outcome
+from policies.link import NO_REPLY, Store
+from policies.spool import Belated, Spool
+
+REPLAY_BATCH: Final = 200
+"""Spooled outcomes sent at a time: some 3 ms of the store's time, so that calls in progress pass between."""
+
+_LIVES: Final = "lives"
+_ANSWERED: Final = "answered"
+
+_Over = tuple[Held, Outcome | None, float]
+
+
+class Settlement:
+    """One for each limiter."""
+
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        heads: keys.Heads,
+        counters: StoreCounters,
+        planned: Callable[[Payer, Sequence[int]], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._head = heads.late
+        self._counters = counters
+        self._planned = planned
+        self._tell = tell
+        self._clock = asyncio.get_running_loop().time
+        self._replaying = 0
+        """Replies that are awaited of this batch."""
+        self._batch = 0
+        self._batch_failed = False
+
+    def bring(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
+        """Tell the store all that is known of a leg. `outcome` None: it goes on. Times are the loop's."""
+        now = self._clock()
+        packed = b"".join(
+            (
+                self._head,
+                held.payer.keys,
+                held.payer.arguments,
+                held.packed,
+                _tail(
+                    outcome.value if outcome is not None else _LIVES,
+                    now - held.answered_at if held.answered_at is not None else None,
+                    now - ended_at if outcome is not None else 0.0,
+                    held.leg.unbacked,
+                ),
+            )
+        )
+        over = (held, outcome, ended_at)
+        if not self._store.call(packed, self._brought, over):
+            self.write_down(*over)
+
+    def _brought(self, over: _Over, reply: Any) -> None:
+        if reply is NO_REPLY:
+            self.write_down(*over)
+        else:
+            self._counters.leases_lapsed += reply[3]
+            self._planned(over[0].payer, reply)
+
+    def write_down(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
+        """Into the spool: the store is away. Loop times become the wall clock's, for a later run may read them."""
+        if outcome is None and held.answered_at is None:
+            return  # nothing has happened yet that anyone would forget
+        leg, payer = held.leg, held.payer
+        offset = time.time() - self._clock()
+        belated = Belated(
+            payer=payer.limits.payer,
+            mode=payer.limits.mode,
+            arguments=base64.b64encode(payer.arguments).decode(),
+            lease=leg.lease,
+            direction=leg.direction,
+            outcome=outcome.value if outcome is not None else _ANSWERED,
+            answered_at=held.answered_at + offset if held.answered_at is not None else None,
+            ended_at=ended_at + offset if outcome is not None else None,
+            unheard=leg.unbacked,
+        )
+        if not self._spool.append(belated):
+            self._tell("ALARM: an outcome is lost, the spool is full or its disk failed")
+
+    def replay(self) -> None:
+        """Tell the store what waits, oldest first. Goes on by itself until the spool is empty or the store away."""
+        if self._replaying or not len(self._spool):
+            return
+        belated = self._spool.first(REPLAY_BATCH)
+        self._batch_failed = False
+        self._batch = len(belated)
+        for one in belated:
+            if not self._store.call(_packed(self._head, one), self._replayed, None):
+                self._batch_failed = True
+                break
+            self._replaying += 1
+
+    def _replayed(self, _context: Any, reply: Any) -> None:
+        self._replaying -= 1
+        self._batch_failed = self._batch_failed or reply is NO_REPLY
+        if self._replaying == 0 and not self._batch_failed:
+            self._spool.done(self._batch)
+            self.replay()
+
+
+def _tail(outcome: str, answered_ago: float | None, ended_ago: float, unheard: bool) -> bytes:
+    """ARGV 6 … 9 of late-7.lua. Times in seconds."""
+    return b"".join(
+        (
+            keys.bulk(outcome.encode()),
+            keys.number(-1 if answered_ago is None else max(0, round(answered_ago * 1000))),
+            keys.number(max(0, round(ended_ago * 1000))),
+            keys.number(int(unheard)),
+        )
+    )
+
+
+def _packed(head: bytes, belated: Belated) -> bytes:
+    now = time.time()
+    return b"".join(
+        (
+            head,
+            keys.call_keys(belated.payer, belated.mode),
+            base64.b64decode(belated.arguments),
+            keys.bulk(belated.lease.encode()),
+            keys.OUTGOING if belated.direction == "out" else keys.INCOMING,
+            _tail(
+                belated.outcome,
+                now - belated.answered_at if belated.answered_at is not None else None,
+                now - belated.ended_at if belated.ended_at is not None else 0.0,
+                belated.unheard,
+            ),
+        )
+    )
