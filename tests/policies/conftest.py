@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from tests.policies.limited import Play, played
 from tests.redis import PrivateRedis, private_redis
 
 
@@ -20,3 +22,9 @@ def redis_client(redis_server: PrivateRedis) -> Iterator[Redis]:
     with redis_server.client() as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def play(redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path) -> Play:
+    """Plays a case on a limiter; the store is empty."""
+    return played(redis_server, tmp_path)

@@ -108,7 +108,7 @@ class Payer:
     def late(
         self,
         lease: str,
-        outcome: Outcome | Literal[""],
+        outcome: Outcome | Literal["lives", "answered"],
         answered_ago: int = -1,
         ended_ago: int = 0,
         unheard: bool = False,

@@ -22,7 +22,7 @@ BUDGET = limits(
 
 def used_ms(payer: Payer) -> int:
     """Of a budget of 100 s, by what a call answered now would have left. Leaves the payer as it was."""
-    payer.late("probe", "", answered_ago=0, unheard=True, direction="in")
+    payer.late("probe", "lives", answered_ago=0, unheard=True, direction="in")
     left = payer.renew([], ["probe"])[0]
     drawing = payer.lines()
     payer.late("probe", "void", ended_ago=0, direction="in")
@@ -36,7 +36,7 @@ class TestLapsedButAlive:
         payer.pass_time(2 * LEASE_MS)
         assert payer.admit("b")[0] == FAIL  # noticed: lapsed, failed
         assert payer.renew(["a"])[1] == ["a"]
-        assert payer.late("a", "")[1] == 1
+        assert payer.late("a", "lives")[1] == 1
         assert payer.renew(["a"])[1] == []
         payer.ended("a", "void")
         assert payer.admit("b") == 0
@@ -47,7 +47,7 @@ class TestLapsedButAlive:
         payer.pass_time(LEASE_MS + 10_000)
         payer.renew([])
         assert payer.answered("a")[1] == 0
-        payer.late("a", "", answered_ago=5_000)
+        payer.late("a", "lives", answered_ago=5_000)
         payer.ended("a", "success")
         assert used_ms(payer) == 5_000
         payer.admit("b")
@@ -84,7 +84,7 @@ class TestLapsedButAlive:
         payer.answered("a")
         payer.pass_time(40_000)
         payer.renew([])
-        assert payer.late("a", "", answered_ago=40_000)[0] == 60_000
+        assert payer.late("a", "lives", answered_ago=40_000)[0] == 60_000
         payer.pass_time(20_000)
         assert payer.ended("a", "success")[1] == 1
         assert used_ms(payer) == 60_000
@@ -93,14 +93,14 @@ class TestLapsedButAlive:
 class TestAdmittedWhileTheStoreWasAway:
     def test_a_call_that_goes_on_is_asserted(self, redis_client: Redis) -> None:
         payer = Payer(redis_client, limits(lines=1))
-        assert payer.late("a", "", unheard=True)[1] == 1
+        assert payer.late("a", "lives", unheard=True)[1] == 1
         assert payer.admit("b")[0] == LINES
         assert payer.renew(["a"])[1] == []
 
     def test_a_call_that_came_and_went_is_counted_once(self, redis_client: Redis) -> None:
         payer = Payer(redis_client, BUDGET)
         for _ in range(3):
-            payer.late("a", "", answered_ago=30_000, unheard=True)
+            payer.late("a", "lives", answered_ago=30_000, unheard=True)
             payer.late("a", "success", answered_ago=30_000, ended_ago=5_000, unheard=True)
         assert payer.lines() == 0
         assert used_ms(payer) == 25_000
@@ -120,7 +120,7 @@ class TestAdmittedWhileTheStoreWasAway:
         """The admission ran, its answer was lost, and the call was let through."""
         payer = Payer(redis_client, BUDGET)
         payer.admit("a")
-        payer.late("a", "", answered_ago=0, unheard=True)
+        payer.late("a", "lives", answered_ago=0, unheard=True)
         payer.pass_time(10_000)
         payer.late("a", "success", answered_ago=10_000, ended_ago=0, unheard=True)
         payer.late("a", "success", answered_ago=10_000, ended_ago=0, unheard=True)
@@ -134,7 +134,7 @@ class TestToldInTime:
         payer.answered("a")
         payer.pass_time(10_000)
         payer.ended("a", "success")
-        assert payer.late("a", "", answered_ago=10_000) == (-1, 0)
+        assert payer.late("a", "lives", answered_ago=10_000) == (-1, 0)
         assert payer.late("a", "success", answered_ago=10_000, ended_ago=0) == (-1, 0)
         assert payer.lines() == 0
         assert used_ms(payer) == 10_000
