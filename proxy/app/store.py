@@ -91,8 +91,9 @@ class EmbeddedStore:
     """One private server. `start`, then `url`; `stop` at the end. If it dies in between it is started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._socket = folder / "store.sock"
+        # The server changes its own directory, so nothing relative may reach it.
+        self.folder = folder.absolute()
+        self._socket = self.folder / "store.sock"
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._lock = -1
         self._process: subprocess.Popen[bytes] | None = None
@@ -198,8 +199,8 @@ class EmbeddedStore:
             process.wait()
             raise StoreError(f"{program} does not answer on {self._socket}; see {self.folder / 'store.log'}")
         if process.poll() is not None:
-            tail = (self.folder / "store.log").read_text(errors="replace").splitlines()[-3:]
-            raise StoreError(f"{program} ended at once ({process.returncode}): {' / '.join(tail)}")
+            said = (self.folder / "store.log").read_text(errors="replace").splitlines() or ["nothing"]
+            raise StoreError(f"{program} ended at once ({process.returncode}) and said: {said[-1]}")
         self._pidfd = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died, program)
 

@@ -173,8 +173,9 @@ class Driver:
     # User of the limiter ----------------------------------------------------------------------------------------------
 
     def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
-        self.feed(AdmissionDecided(leg, verdict))
+        # Before the event, for a call that is over with it lets go of its legs.
         record = getattr(leg.call, "record", None)
+        self.feed(AdmissionDecided(leg, verdict))
         if record is not None:
             self._calls.decided(record, leg.unbacked)
 

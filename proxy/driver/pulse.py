@@ -37,12 +37,14 @@ class Pulse:
         network: Network,
         counters: LoopCounters,
         lag_max: float,
+        each_tick: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._driver = driver
         self._network = network
         self._counters = counters
         self._lag_max = lag_max
+        self._each_tick = each_tick
         self._clock = clock
         self._calm = 0
         self._log = structlog.get_logger("callgate.driver")
@@ -61,6 +63,7 @@ class Pulse:
         self._counters.lag.observe(lag)
         fill = self._network.fill()
         self._counters.dropped = self._network.counters.dropped
+        self._each_tick()
         self.judge(lag, fill)
 
     def judge(self, lag: float, fill: float) -> None:

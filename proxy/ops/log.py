@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from config.schema import Log
 from policies.reasons import TABLE, Reason
@@ -43,12 +43,17 @@ class _Bridge(logging.Handler):
         )
 
 
+def _stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = instant(time.time())
+    return event
+
+
 def configure(settings: Log, writer: LineWriter) -> None:
     """Send all logs of the process to `writer`."""
     level = _LEVELS[settings.level]
     processors: list[Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
     ]
     if settings.format == "json":
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

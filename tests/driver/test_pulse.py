@@ -29,10 +29,19 @@ class Room:
     def __init__(self, network: Network | None = None) -> None:
         self.ear, self.counters = Ear(), LoopCounters()
         self.time = 100.0
+        self.ticks = 0
         self.pulse = Pulse(
-            cast(Driver, self.ear), cast(Network, network), self.counters, LAG_MAX, lambda: self.time
+            cast(Driver, self.ear),
+            cast(Network, network),
+            self.counters,
+            LAG_MAX,
+            self.tick,
+            lambda: self.time,
         )
         self.pulse._timer.cancel()
+
+    def tick(self) -> None:
+        self.ticks += 1
 
 
 def test_either_mark_begins_it_once() -> None:
@@ -78,6 +87,7 @@ def test_a_late_tick_is_lag_and_lost_datagrams_are_shown() -> None:
             assert room.ear.heard == [True]
             assert abs(room.counters.lag.total - 2 * LAG_MAX) < 1e-9
             assert room.counters.dropped == 7
+            assert room.ticks == 1
             room.pulse.close()
 
     run(main())

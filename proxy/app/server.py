@@ -1,0 +1,348 @@
+"""A running callgate: everything made in the order in which it can fail, and ended in the reverse.
+
+First what an operator gets wrong most often (addresses, the store), then the pure core, then what feeds it. Signals,
+logging and the process itself are not here (proxy/app/serve.py), so the demonstration and tests run the same thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import structlog
+
+from config.load import ConfigErrors, Loaded, load
+from config.schema import Config, HostPort
+from policies.catalog import Catalog, build
+from policies.counters import BreakerState, StoreCounters
+from policies.limiter import Limiter
+from policies.spool import SpoolError
+from proxy.app.store import EmbeddedStore, StoreError
+from proxy.driver import Driver, Pulse
+from proxy.engine.call import Call, CallState
+from proxy.engine.engine import Engine
+from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged
+from proxy.engine.record import CallRecord
+from proxy.engine.snapshot import Snapshot
+from proxy.net.listen import Bound, ListenError, bind
+from proxy.net.network import Network
+from proxy.net.sink import NetCounters
+from proxy.ops.cdr import instant, members, readable
+from proxy.ops.http import HttpError, Services
+from proxy.ops.lines import LineWriter
+from proxy.ops.log import CallLog
+from proxy.ops.metrics import Metrics
+
+LINGER = 1.0
+"""Seconds after the last call of a drain, for the answer to its BYE to pass."""
+
+TEARDOWN_PATIENCE = 5.0
+"""Seconds for the answers to our BYEs when a drain is over and calls are left; a dead phone takes longer (Timer F)."""
+
+POLL = 0.05
+
+STORE_ANSWERS = "the store answers"
+"""The one good news among the limiter's lines."""
+
+FIXED = ("listen", "advertise", "processes", "store", "metrics", "admin", "log", "cdr", "limits", "timers")
+"""Sections that are in force from start to end: sockets, files, and what is built to their size."""
+
+
+class StartError(Exception):
+    """callgate cannot run as it is configured. The text says what is in the way, for the operator."""
+
+
+class Server:
+    """One process's callgate. `start`, then `drain` (or not), then `stop`. Is Health and Control of its services."""
+
+    engine: Engine
+    driver: Driver
+    limiter: Limiter
+    metrics_of: Metrics
+
+    def __init__(self, loaded: Loaded, path: Path, log_writer: LineWriter | None = None) -> None:
+        """`path`: the file `loaded` came from, read again by `reload`. `log_writer`: None writes no line a call."""
+        self.loaded = loaded
+        self.path = path
+        self.addresses: dict[str, tuple[str, int]] = {}
+        """The first listener of each transport, as bound."""
+        self.metrics_port = 0
+        self.store_name = ""
+        self._log_writer = log_writer
+        self._log = structlog.get_logger("callgate")
+        self._started = time.monotonic()
+        self._store_counters = StoreCounters()
+        self._net_counters = NetCounters()
+        self._services = Services()
+        self._bound: list[Bound] = []
+        self._embedded: EmbeddedStore | None = None
+        self._cdr: LineWriter | None = None
+        self._writers: list[Callable[[CallRecord], None]] = []
+        self._network: Network | None = None
+        self._pulse: Pulse | None = None
+        self._limiter_made = False
+        self._draining = False
+
+    # Start and stop ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns once it takes calls, or will as soon as the store answers. Raises: StartError, all given back."""
+        try:
+            await self._start(self.loaded.config)
+        except (ListenError, StoreError, HttpError) as error:
+            await self.stop()
+            raise StartError(str(error)) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, config: Config) -> None:
+        self._bound = bind(config.listen, config.advertise)
+        for bound in self._bound:
+            self.addresses.setdefault(bound.local.transport, bound.sock.getsockname()[:2])
+        url = config.store.url
+        if url == "embedded":
+            self._embedded = EmbeddedStore(config.store.data)
+            await self._embedded.start()
+            url = self._embedded.url
+            self.store_name = f"a private one on {url}"
+        else:
+            # Without what may be a password.
+            parts = urlsplit(url)
+            self.store_name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._make_core(config)
+        self._make_writers(config)
+        self._make_limiter(config, url)
+        await self._services.start_control(config.admin.socket, self)
+        self.metrics_port = await self._services.start_metrics(config.metrics.listen, self)
+        self.limiter.start()
+        # Last, for from here on calls come.
+        self._network = Network(self._bound, self.driver, config.limits, self._net_counters)
+        self.driver.attach(self.limiter, self._network)
+        self._pulse = Pulse(
+            self.driver, self._network, self.metrics_of.loop, config.limits.loop_lag_max, self._keep_time
+        )
+        await self._network.start()
+        self._tell(config)
+
+    async def stop(self) -> None:
+        """End everything, calls or not, and give every address back. Outcomes still under way reach the store first."""
+        if self._pulse is not None:
+            self._pulse.close()
+        if self._network is not None:
+            await self._network.close()
+        else:
+            for bound in self._bound:
+                bound.sock.close()
+        await self._services.close()
+        if self._limiter_made:
+            self.driver.close()
+            await self.limiter.close()
+        if self._embedded is not None:
+            await self._embedded.stop()
+        if self._cdr is not None:
+            self._cdr.close()
+
+    async def drain(self) -> None:
+        """Take no new calls, and return when the running ones have ended, at the latest after `drain_timeout`.
+
+        What runs then still is ended by us, with BYE to both sides: nobody would hold it to its limits any more.
+        """
+        self._draining = self.metrics_of.loop.draining = True
+        self.driver.feed(DrainStarted())
+        patience = self.loaded.config.timers.drain_timeout
+        self._log.info("draining", calls=len(self.engine.core.calls), at_most_s=patience)
+        if not self.engine.core.calls:
+            return
+        if not await self._calls_end(patience):
+            self._log.warning(
+                "drain_timeout is over; ending the calls that are left", calls=len(self.engine.core.calls)
+            )
+            self.end_calls()
+            await self._calls_end(TEARDOWN_PATIENCE)
+        await asyncio.sleep(LINGER)
+
+    def end_calls(self) -> None:
+        """Cut every call there is."""
+        for call_id in tuple(self.engine.core.by_call_id):
+            self.driver.feed(Hangup(call_id))
+
+    async def _calls_end(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while self.engine.core.calls:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(POLL)
+        return True
+
+    # Making -----------------------------------------------------------------------------------------------------------
+
+    def _make_core(self, config: Config) -> None:
+        # Without a secret of the service each start has its own, and clients are challenged anew: once.
+        secret = config.auth.nonce_secret or secrets.token_hex(16)
+        snapshot = Snapshot(config, build(self.loaded))
+        self.engine = engine = Engine(
+            snapshot,
+            [bound.table for bound in self._bound],
+            random.SystemRandom(),
+            secrets.token_hex(4),
+            secret.encode(),
+        )
+        self._keep_time()
+        self.metrics_of = Metrics(
+            engine.core.counters,
+            engine.stack_counters,
+            self._store_counters,
+            self._net_counters,
+            self._active,
+            lambda: self.driver.failures,
+        )
+        self.driver = Driver(
+            engine, self.metrics_of.received, self.metrics_of.sent, self.metrics_of.calls, self._write_record
+        )
+
+    def _make_limiter(self, config: Config, url: str) -> None:
+        store = config.store
+        try:
+            self.limiter = Limiter(
+                self.driver,
+                self._store_counters,
+                url=url,
+                deadline_s=store.deadline,
+                lease_s=store.lease,
+                nonce_life_s=config.auth.nonce_life,
+                contacts_max=config.limits.contacts_max,
+                spool_path=store.spool.path,
+                spool_size_max=store.spool.size_max,
+                tell=self._tell_of_store,
+            )
+        except SpoolError as error:
+            raise StartError(str(error)) from None
+        self._limiter_made = True
+
+    def _tell_of_store(self, text: str) -> None:
+        tell = self._log.error if text.startswith("ALARM") else self._log.warning
+        (self._log.info if text == STORE_ANSWERS else tell)(text)
+
+    def _make_writers(self, config: Config) -> None:
+        if self._log_writer is not None:
+            self._writers.append(CallLog(config.log, self._log_writer).write)
+        if config.cdr.file is None:
+            return
+        try:
+            self._cdr = cdr = LineWriter(config.cdr.file)
+        except OSError as error:
+            raise StartError(f"cannot write the CDR file {config.cdr.file}: {error.strerror}") from None
+        self._writers.append(
+            lambda record: cdr.write(f"{{{members(record, self.engine.core.wall_offset, False)}}}")
+        )
+
+    def _write_record(self, record: CallRecord) -> None:
+        for write in self._writers:
+            write(record)
+
+    def _keep_time(self) -> None:
+        """The engine's clock is monotonic; plans and nonces go by the wall clock, which may be set while we run."""
+        self.engine.core.wall_offset = time.time() - time.monotonic()
+
+    # Health -----------------------------------------------------------------------------------------------------------
+
+    def metrics(self) -> bytes:
+        """Health."""
+        self.metrics_of.loop.ready = not self.unready()
+        return self.metrics_of.render()
+
+    def unready(self) -> str:
+        """Health."""
+        if self._draining:
+            return "draining"
+        if self._network is None:
+            return "starting"
+        away = self._store_counters.breaker is not BreakerState.CLOSED
+        if away and self.loaded.config.store.on_store_failure == "refuse":
+            return "the store does not answer"
+        return ""
+
+    def _active(self) -> Mapping[str, int]:
+        held = (CallState.TRYING, CallState.ANSWERED)
+        return Counter(call.record.mode for call in self.engine.calls() if call.state in held)
+
+    # Control ----------------------------------------------------------------------------------------------------------
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Control."""
+        now = time.monotonic()
+        return [_shown(call, now, self.engine.core.wall_offset) for call in self.engine.calls()]
+
+    def hangup(self, call_id: str) -> int:
+        """Control."""
+        found = len(self.engine.core.by_call_id.get(call_id, ()))
+        if found:
+            self._log.info("hangup by the operator", call_id=call_id)
+            self.driver.feed(Hangup(call_id))
+        return found
+
+    # Reload -----------------------------------------------------------------------------------------------------------
+
+    async def reload(self) -> bool:
+        """Read the files again and go on with them, calls and all; with the old ones when they hold a mistake."""
+        if self._cdr is not None:
+            self._cdr.reopen()
+        try:
+            # Off the loop: a hundred thousand accounts take seconds to read.
+            loaded, catalog = await asyncio.get_running_loop().run_in_executor(None, _read, self.path)
+        except ConfigErrors as errors:
+            for problem in errors.problems:
+                self._log.error("not reloaded", problem=str(problem))
+            return False
+        fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.loaded.config, name)]
+        if fixed:
+            self._log.warning("these settings change with a restart only", settings=", ".join(fixed))
+        # What cannot change while we run stays as it is in force.
+        config = loaded.config.model_copy(update={name: getattr(self.loaded.config, name) for name in FIXED})
+        self.loaded = Loaded(config, loaded.plans, loaded.subscribers)
+        self.driver.feed(SnapshotChanged(Snapshot(config, catalog)))
+        self._log.info("reloaded", plans=len(loaded.plans), subscribers=len(loaded.subscribers))
+        return True
+
+    def _tell(self, config: Config) -> None:
+        """Log where we are to be found."""
+        for bound in self._bound:
+            local = bound.local
+            address = HostPort(*bound.sock.getsockname()[:2])
+            told = f"{local.host}:{local.port}"
+            self._log.info("listening", address=f"{local.transport.lower()}://{address}", told_as=told)
+        self._log.info(
+            "metrics", address=f"http://{HostPort(config.metrics.listen.host, self.metrics_port)}/metrics"
+        )
+        self._log.info("control", socket=str(config.admin.socket))
+        self._log.info("store", address=self.store_name, on_store_failure=config.store.on_store_failure)
+
+
+def _read(path: Path) -> tuple[Loaded, Catalog]:
+    loaded = load(path)
+    return loaded, build(loaded)
+
+
+def _shown(call: Call, now: float, wall_offset: float) -> dict[str, Any]:
+    """A call for an operator's eyes."""
+    record = call.record
+    answered = record.answered_at
+    return {
+        "call_id": readable(call.call_id),
+        "state": call.state.name.lower(),
+        "caller": readable(record.caller),
+        "callee": readable(record.callee),
+        "payers": record.payers,
+        "mode": record.mode,
+        "started": instant(record.started_at + wall_offset),
+        "answered": None if answered is None else instant(answered + wall_offset),
+        "talked_s": 0.0 if answered is None else round(now - answered, 1),
+    }

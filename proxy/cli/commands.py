@@ -1,0 +1,180 @@
+"""`callgate`: what each command is called, takes and says. What they do is in proxy.app and proxy.demo.
+
+Exit codes: 0 done; 1 it could not be done; 2 a mistake in the configuration or on the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from config.load import ConfigErrors, Loaded, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DONE, FAILED, MISTAKEN = 0, 1, 2
+
+
+def _config_option(command: F) -> F:
+    return click.option(
+        "-c",
+        "--config",
+        "path",
+        type=click.Path(path_type=Path),
+        default="config/callgate.yaml",
+        envvar="CALLGATE_CONFIG",
+        show_default=True,
+        show_envvar=True,
+        help="The configuration file; it names the files of plans and subscribers.",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="callgate", message="callgate %(version)s")
+def main() -> None:
+    """callgate: a SIP call-admission proxy for tariffed telephony.
+
+    Clients register and call through it; every call is checked against its payer's tariff in one atomic step in Redis,
+    let through or refused, and cut the moment a limit is reached.
+
+    \b
+    First steps:
+      callgate demo                                  see it work, nothing to set up
+      callgate check -c config/callgate.yaml         is the configuration right?
+      callgate serve -c config/callgate.yaml         run it
+    """
+
+
+@main.command()
+@_config_option
+def serve(path: Path) -> None:
+    """Run the proxy.
+
+    \b
+    SIGTERM, Ctrl-C  drain: no new calls; running ones go on until they end or timers.drain_timeout
+                     is over, then they are ended. A second one ends them at once.
+    SIGHUP           read plans, subscribers and routes again without dropping a call; with a mistake
+                     in them the old ones stay. Also opens the CDR file anew (log rotation).
+
+    On the metrics address /metrics is for Prometheus, /healthz answers while the process lives, and /readyz answers
+    200 while it takes calls. Logs go to standard error.
+    """
+    from proxy.app.serve import serve as run
+    from proxy.app.server import StartError
+
+    loaded = _load(path, to_stderr=True)
+    try:
+        run(loaded, path)
+    except StartError as error:
+        _fail(str(error))
+
+
+@main.command()
+@_config_option
+def check(path: Path) -> None:
+    """Say what is wrong with the configuration.
+
+    Loads everything as `serve` would and starts nothing. Each mistake is one line on standard output:
+    `file:line: path: what is wrong`; the exit code is then 2.
+    """
+    loaded = _load(path, to_stderr=False)
+    accounts = sum(len(subscriber.accounts) for subscriber in loaded.subscribers.values())
+    click.echo(
+        f"{path}: right. {_many(loaded.plans, 'plan')}, {_many(loaded.subscribers, 'subscriber')}, "
+        f"{accounts} account{'s' if accounts != 1 else ''}, {_many(loaded.config.trunks, 'trunk')}, "
+        f"{_many(loaded.config.routes, 'route')}"
+    )
+
+
+@main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def calls(path: Path, as_json: bool) -> None:
+    """List the live calls of the callgate that runs here.
+
+    It is asked over its control socket (admin.socket), so this works for the user it runs as, and for root.
+    """
+    found = _ask(path, "GET", "/calls")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [("CALL-ID", "STATE", "CALLER", "CALLEE", "PAYER", "MODE", "TALKED")]
+    rows += [
+        (
+            _bare(call["call_id"]),
+            call["state"],
+            _bare(call["caller"]),
+            _bare(call["callee"]),
+            ",".join(call["payers"]),
+            call["mode"],
+            f"{call['talked_s']:.0f} s",
+        )
+        for call in found
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@main.command()
+@_config_option
+@click.argument("call_id", metavar="CALL-ID")
+def hangup(path: Path, call_id: str) -> None:
+    """Cut a call, with BYE to both sides.
+
+    CALL-ID is the call's Call-ID, as `callgate calls` shows it. The exit code is 1 when there is no such call.
+    """
+    count = _ask(path, "POST", "/hangup", {"call_id": call_id})["calls"]
+    if not count:
+        _fail(f"there is no call {call_id}")
+    click.echo(f"cut {count} call{'s' if count != 1 else ''}")
+
+
+@main.command()
+def demo() -> None:
+    """Show one call admitted, one refused and one cut at its limit.
+
+    Starts a proxy, a private Redis, a callee and a caller on free ports of 127.0.0.1, tells what happens as it happens,
+    and ends them. Takes about ten seconds. The exit code is 0 only if everything went as told.
+    """
+    from proxy.demo import run
+
+    sys.exit(DONE if run(click.echo) else FAILED)
+
+
+def _load(path: Path, *, to_stderr: bool) -> Loaded:
+    try:
+        return load(path)
+    except ConfigErrors as errors:
+        for problem in errors.problems:
+            click.echo(str(problem), err=to_stderr)
+        sys.exit(MISTAKEN)
+
+
+def _ask(path: Path, method: str, target: str, body: dict[str, Any] | None = None) -> Any:
+    from proxy.app.control import ControlError, ask
+
+    loaded = _load(path, to_stderr=True)
+    try:
+        return ask(loaded.config.admin.socket, method, target, body)
+    except ControlError as error:
+        _fail(str(error))
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"callgate: {text}", err=True)
+    sys.exit(FAILED)
+
+
+def _bare(text: str) -> str:
+    """A peer chose it: nothing in it may command the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _many(things: Any, word: str) -> str:
+    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"

@@ -1,0 +1,151 @@
+"""What each command prints and with which code it exits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli import main
+from proxy.demo.story import Failed, Story
+from proxy.ops.http import Services
+from tests.app.running import run, write_files
+
+COMMANDS = ("serve", "check", "calls", "hangup", "demo")
+
+
+def callgate(*words: str) -> Result:
+    return CliRunner().invoke(main, words, catch_exceptions=False)
+
+
+def test_help_explains_every_command() -> None:
+    said = callgate("--help")
+    assert said.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in said.stdout
+        assert len(callgate(command, "--help").stdout) > 200
+    assert set(COMMANDS) == set(main.commands)
+
+
+def test_version() -> None:
+    assert callgate("--version").stdout == f"callgate {version('callgate')}\n"
+
+
+def test_check_of_right_files(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    said = callgate("check", "-c", str(path))
+    assert said.exit_code == 0
+    assert said.stdout == f"{path}: right. 2 plans, 2 subscribers, 2 accounts, 0 trunks, 0 routes\n"
+    assert not (tmp_path / "store").exists()
+
+
+def test_check_names_file_line_and_field_of_each_mistake(tmp_path: Path) -> None:
+    path = write_files(tmp_path, metrics="{listn: x}")
+    subscribers = tmp_path / "subscribers.yaml"
+    subscribers.write_text(subscribers.read_text().replace("plan: plain", "plan: plane"))
+    said = callgate("check", "-c", str(path))
+    assert said.exit_code == 2
+    first, second = said.stdout.splitlines()
+    assert first.startswith(f"{path}:4: metrics.listn: ")
+    assert second.startswith(f"{subscribers}:7: subscribers.bob.activations[0].plan: ")
+
+
+def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    said = callgate("check", "-c", str(tmp_path / "none.yaml"))
+    assert said.exit_code == 2
+    assert str(tmp_path / "none.yaml") in said.stdout
+
+
+def test_a_wrong_word_on_the_command_line() -> None:
+    assert callgate("serv").exit_code == 2
+    assert callgate("hangup").exit_code == 2
+
+
+class Proxy:
+    """A running callgate, as far as the control socket shows."""
+
+    def __init__(self) -> None:
+        self.cut: list[str] = []
+
+    def calls(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "call_id": "c1@host",
+                "state": "answered",
+                "caller": "alice@example.com",
+                "callee": "+49\x1b[2J",
+                "payers": ["alice", "bob"],
+                "mode": "gateway",
+                "started": "2026-01-01T00:00:00.000Z",
+                "answered": "2026-01-01T00:00:01.000Z",
+                "talked_s": 61.4,
+            }
+        ]
+
+    def hangup(self, call_id: str) -> int:
+        self.cut.append(call_id)
+        return 1 if call_id == "c1@host" else 0
+
+
+def asked(path: Path, *words: str) -> Result:
+    """A command beside a running Proxy."""
+    results: list[Result] = []
+
+    async def main() -> None:
+        services = Services()
+        await services.start_control(path.parent / "callgate.sock", Proxy())
+        results.append(await asyncio.to_thread(callgate, *words, "-c", str(path)))
+        await services.close()
+
+    run(main())
+    return results[0]
+
+
+def test_calls_as_a_table_and_as_json(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    table = asked(path, "calls").stdout.splitlines()
+    assert table[0].split() == ["CALL-ID", "STATE", "CALLER", "CALLEE", "PAYER", "MODE", "TALKED"]
+    assert table[1].split() == [
+        "c1@host", "answered", "alice@example.com", "+49\\x1b[2J", "alice,bob", "gateway", "61", "s",
+    ]  # fmt: skip
+    assert json.loads(asked(path, "calls", "--json").stdout) == Proxy().calls()
+
+
+def test_hangup(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    done = asked(path, "hangup", "c1@host")
+    assert (done.exit_code, done.stdout) == (0, "cut 1 call\n")
+    missed = asked(path, "hangup", "c2@host")
+    assert missed.exit_code == 1
+    assert "there is no call c2@host" in missed.stderr
+
+
+def test_asking_nobody(tmp_path: Path) -> None:
+    said = callgate("calls", "-c", str(write_files(tmp_path)))
+    assert said.exit_code == 1
+    assert "no callgate runs here" in said.stderr
+
+
+def test_the_demo_comes_true() -> None:
+    told: list[str] = []
+    run(Story(told.append, cut_after=1).tell())
+    text = "\n".join(told)
+    for word in (
+        "200 OK",
+        "486 No lines for call",
+        "Warning: 399",
+        "Reason: SIP ;cause=",
+        "line is free again",
+    ):
+        assert word in text
+
+
+def test_the_demo_fails_when_something_does_not_happen_as_told() -> None:
+    """With two lines nothing is refused, and the demonstration must not say that it was."""
+    with pytest.raises(Failed, match="on her one line"):
+        run(Story(lambda line: None, cut_after=1, lines=2).tell())
