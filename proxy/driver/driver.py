@@ -67,8 +67,19 @@ _NEVER = float("inf")
 _RING = TimerFired()
 
 
+class Core(Protocol):
+    """What the driver needs of proxy.engine.core.Core."""
+
+    @property
+    def out(self) -> list[Effect]:
+        """The effects of the event that is, or was last, handled."""
+
+
 class Engine(Protocol):
     """What the driver needs of proxy.engine.engine.Engine."""
+
+    @property
+    def core(self) -> Core: ...
 
     @property
     def timers(self) -> Timers: ...
@@ -139,9 +150,10 @@ class Driver:
                     effects = self._engine.handle(event, clock())
                 except Exception:
                     self._report(event)
-                else:
-                    if effects:
-                        self._perform(effects)
+                    # What it had asked for before it broke: a lease given back there must not stay held.
+                    effects = self._engine.core.out
+                if effects:
+                    self._perform(effects)
                 if not later:
                     break
                 event = later.popleft()

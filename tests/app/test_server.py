@@ -155,6 +155,23 @@ def test_what_needs_a_restart_stays_as_it_is_on_reload(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_stream_that_cannot_be_framed_is_answered_then_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(write_files(tmp_path)) as world:
+            reader, writer = await asyncio.open_connection(*world.server.addresses["TCP"])
+            writer.write(
+                b"OPTIONS sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\n"
+                b"From: <sip:a@example.com>;tag=1\r\nTo: <sip:example.com>\r\nCall-ID: 1\r\n"
+                b"CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n\r\n"
+            )
+            answer = await reader.read()
+            assert answer.startswith(b"SIP/2.0 400 ")
+            assert b"Content-Length" in answer.split(b"\r\n")[0]
+            writer.close()
+
+    run(main())
+
+
 def free_port() -> socket.socket:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))

@@ -51,15 +51,24 @@ LOCAL = Local("UDP", "127.0.0.1", 5060, 4)
 FLOW = FlowTable(LOCAL).get("127.0.0.9", 5060)
 
 
+class Core:
+    """Where an engine leaves its effects."""
+
+    def __init__(self) -> None:
+        self.out: list[Effect] = []
+
+
 class Script:
     """An engine that answers events with what the test says, and remembers them."""
 
     def __init__(self) -> None:
+        self.core = Core()
         self.timers = Timers()
         self.events: list[Event] = []
         self.answers: dict[type, Callable[[Any], list[Effect]]] = {}
 
     def handle(self, event: Event, now: float) -> list[Effect]:
+        self.core.out.clear()
         self.events.append(event)
         if isinstance(event, TimerFired):
             self.timers.expire(now)
@@ -307,6 +316,24 @@ def test_an_exception_out_of_the_engine_is_told_with_its_message_and_survived(
         assert line["message"] == "evil"
         assert line["log_level"] == "error"
         assert line["exc_info"] is True
+
+    run(main())
+
+
+def test_what_a_broken_event_had_asked_for_is_still_done(logged: list[dict[str, Any]]) -> None:
+    """A lease given back just before a bug of ours must not stay held, renewed for ever."""
+
+    async def main() -> None:
+        world, one = World(), leg()
+
+        def broken(event: Hangup) -> list[Effect]:
+            world.engine.core.out.append(ReleaseLease(one, Outcome.FAIL))
+            raise RuntimeError("a bug of ours")
+
+        world.engine.answers[Hangup] = broken
+        world.driver.feed(Hangup(""))
+        assert world.done == [("release", one, Outcome.FAIL)]
+        assert len(logged) == 1
 
     run(main())
 
