@@ -1,0 +1,28 @@
+"""TCP: many calls through one connection to callgate, and one connection from callgate to the provider."""
+
+from __future__ import annotations
+
+from tests.e2e.service import Tariff
+from tests.e2e.stage import Stage
+
+TARIFFS = {"streamer": Tariff()}
+CALLS = 30
+
+
+def test_thirty_calls_share_one_connection_each_way(stage: Stage) -> None:
+    provider = stage.provider("TCP")
+    callee = stage.callee(provider, calls=CALLS)
+    caller = stage.caller(
+        who="streamer", number=provider.number, transport="TCP", calls=CALLS, at_once=CALLS, hold_s=0.3
+    )
+    callee.await_message("ACK ", CALLS)
+    # The one from the caller and the one to the callee: SIPp would have failed its calls had the first been closed.
+    assert stage.callgate.metric("callgate_connections_open") >= 2
+    caller.succeeds()
+    callee.succeeds()
+
+    branches = {invite.values("Via")[0] for invite in callee.received("INVITE ")}
+    assert len(branches) == CALLS
+    assert all(";transport=tcp" in invite.value("Record-Route") for invite in callee.received("INVITE "))
+    for call_id in {invite.call_id for invite in callee.received("INVITE ")}:
+        assert stage.callgate.record(call_id)["outcome"] == "success"

@@ -1,0 +1,159 @@
+"""A phone in Python, for what SIPp 3.6 cannot do: SHA-256, a request sent twice with one nonce, several contacts.
+
+Blocking, one socket, no state of its own but the CSeq; a test says each step. Its digest is written from RFC 7616 and
+shares no code with callgate's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import socket
+from types import TracebackType
+
+from tests.e2e.net import PATIENCE_S, Address, Transport, free_port
+from tests.e2e.sipp import Message
+
+DOMAIN = "example.com"
+_HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+_PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^,\s]+))')
+_calls = itertools.count(1)
+
+
+class Phone:
+    """A `with` block closes it."""
+
+    def __init__(self, user: str, password: str, host: str, proxy: Address, transport: Transport) -> None:
+        self.user = user
+        self.password = password
+        self.transport = transport
+        self.host, self.port = host, free_port(host)
+        self._cseq = itertools.count(1)
+        self._branch = itertools.count(1)
+        self._buffer = b""
+        kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
+        self.socket = socket.socket(socket.AF_INET, kind)
+        self.socket.bind((self.host, self.port))
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.connect(proxy)
+
+    def __enter__(self) -> Phone:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    @property
+    def contact(self) -> str:
+        return f"sip:{self.user}@{self.host}:{self.port};transport={self.transport.lower()}"
+
+    def request(
+        self, method: str, uri: str, *extra: str, to: str = "", call_id: str = "", cseq: int = 0
+    ) -> str:
+        """A request out of any dialog. `to`: the URI in To when it is not `uri`."""
+        return "\r\n".join(
+            [
+                f"{method} {uri} SIP/2.0",
+                f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};rport;"
+                f"branch=z9hG4bK{self.user}{next(self._branch)}p{self.port}",
+                "Max-Forwards: 70",
+                f"From: <sip:{self.user}@{DOMAIN}>;tag={self.user}{self.port}",
+                f"To: <{to or uri}>",
+                f"Call-ID: {call_id or self.new_call_id()}",
+                f"CSeq: {cseq or next(self._cseq)} {method}",
+                *extra,
+                "Content-Length: 0",
+                "",
+                "",
+            ]
+        )
+
+    def new_call_id(self) -> str:
+        return f"{next(_calls)}-{self.user}@{self.host}"
+
+    def register(self, *extra: str, call_id: str = "", contact: str = "") -> str:
+        """A REGISTER of this phone's contact; `contact`: another Contact value."""
+        line = f"Contact: {contact or f'<{self.contact}>'}"
+        aor = f"sip:{self.user}@{DOMAIN}"
+        return self.request("REGISTER", f"sip:{DOMAIN}", line, *extra, to=aor, call_id=call_id)
+
+    def ask(self, message: str) -> Message:
+        """Sends it and returns the final response to it."""
+        self.send(message)
+        _, call_id, cseq = message.split("\r\n")[0], _header(message, "Call-ID"), _header(message, "CSeq")
+        while True:
+            answer = self.receive()
+            if answer.status >= 200 and answer.call_id == call_id and answer.value("CSeq") == cseq:
+                return answer
+
+    def acknowledge(self, answer: Message) -> None:
+        """The ACK of a refused INVITE, in its transaction (RFC 3261 §17.1.1.3)."""
+        uri = answer.value("To").partition("<")[2].partition(">")[0]
+        copied = [f"{name}: {answer.value(name)}" for name in ("Via", "From", "To", "Call-ID")]
+        lines = [f"ACK {uri} SIP/2.0", *copied, f"CSeq: {answer.cseq} ACK", "Max-Forwards: 70"]
+        self.send("\r\n".join([*lines, "Content-Length: 0", "", ""]))
+
+    def send(self, message: str) -> None:
+        self.socket.sendall(message.encode("latin-1"))
+
+    def receive(self) -> Message:
+        """The next message that comes."""
+        if self.transport == "UDP":
+            return Message(0.0, False, self.socket.recv(65535).decode("latin-1"))
+        while True:
+            head, blank, rest = self._buffer.partition(b"\r\n\r\n")
+            length = int(_header(head.decode("latin-1"), "Content-Length") or 0) if blank else 0
+            if blank and len(rest) >= length:
+                self._buffer = rest[length:]
+                return Message(0.0, False, (head + blank + rest[:length]).decode("latin-1"))
+            data = self.socket.recv(65535)
+            assert data, "callgate closed the connection"
+            self._buffer += data
+
+    def reply(self, request: Message, status: str, *extra: str) -> None:
+        """A response to a request that came."""
+        copied = [
+            f"{name}: {value}"
+            for name in ("Via", "Record-Route", "From", "Call-ID", "CSeq")
+            for value in request.values(name)
+        ]
+        to = request.value("To")
+        if ";tag=" not in to:
+            to += f";tag=t{self.port}"
+        lines = [f"SIP/2.0 {status}", *copied, f"To: {to}", *extra, "Content-Length: 0", "", ""]
+        self.send("\r\n".join(lines))
+
+
+def _header(message: str, name: str) -> str:
+    found = re.search(rf"^{name}:\s*(.*?)\r?$", message, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def challenges(answer: Message) -> dict[str, dict[str, str]]:
+    """The challenges of a 401 or 407 by algorithm, in their order."""
+    values = answer.values("WWW-Authenticate") + answer.values("Proxy-Authenticate")
+    parsed = [{key: quoted or plain for key, quoted, plain in _PARAMETER.findall(value)} for value in values]
+    return {challenge["algorithm"]: challenge for challenge in parsed}
+
+
+def credentials(
+    phone: Phone, method: str, uri: str, challenge: dict[str, str], *, nc: int = 1, proxy: bool = False
+) -> str:
+    """The header line that answers a challenge (RFC 7616 §3.4.1, qop=auth)."""
+    algorithm, realm, nonce = challenge["algorithm"], challenge["realm"], challenge["nonce"]
+    make = _HASHES[algorithm]
+
+    def hashed(text: str) -> str:
+        return make(text.encode()).hexdigest()
+
+    count, cnonce = f"{nc:08x}", f"c{phone.port}"
+    secret, request = hashed(f"{phone.user}:{realm}:{phone.password}"), hashed(f"{method}:{uri}")
+    response = hashed(f"{secret}:{nonce}:{count}:{cnonce}:auth:{request}")
+    return (
+        f"{'Proxy-' if proxy else ''}Authorization: Digest "
+        f'username="{phone.user}", realm="{realm}", nonce="{nonce}", uri="{uri}", response="{response}", '
+        f'algorithm={algorithm}, cnonce="{cnonce}", qop=auth, nc={count}'
+    )
