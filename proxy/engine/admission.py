@@ -69,7 +69,7 @@ def _call(
     upstream = tuple(request.all_values("record-route")) if "record-route" in request.keys else ()
     peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq
-    call = Call(f"{core.rng.getrandbits(64):016x}", request.call_id, peer, record, txn)
+    call = Call(core.ids.tag(), request.call_id, peer, record, txn)
     call.caller_account = account
     call.caller_trunk = caller.trunk
     call.callee_account = callee.account

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
     from proxy.sip.message import Request
     from proxy.sip.stack import ServerTransaction
+
+
+_PLAIN_IDENTITY = re.compile(r"[^\"<,]*<sip:([A-Za-z0-9._+\-]+)@([a-z0-9.\-]+)[>:;]")
+"""What nearly every From looks like: no escapes, nothing to fold; the parser has seen to the rest of it."""
 
 
 class Caller:
@@ -94,13 +99,17 @@ def _source_caller(core: Core, request: Request, source: Flow, asked: bool, now:
 
 def claimed_account(core: Core, text: str) -> Account | None:
     """The account that a name-addr names; by its user part alone where the domain is none of ours."""
-    identity = parse_name_addr(text)
-    uri = parse_uri(identity.uri) if identity is not None else None
-    if uri is None or uri.user is None:
-        return None
-    user = real_text(unescape(uri.user))
     catalog = core.snapshot.catalog
-    return catalog.accounts.get(f"{user}@{uri.host}") or catalog.by_user.get(user)
+    plain = _PLAIN_IDENTITY.match(text)
+    if plain is not None:
+        user, host = plain[1], plain[2]
+    else:
+        identity = parse_name_addr(text)
+        uri = parse_uri(identity.uri) if identity is not None else None
+        if uri is None or uri.user is None:
+            return None
+        user, host = real_text(unescape(uri.user)), uri.host
+    return catalog.accounts.get(f"{user}@{host}") or catalog.by_user.get(user)
 
 
 def real_text(text: str) -> str:

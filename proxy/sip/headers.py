@@ -248,7 +248,10 @@ def drop_first_value(lines: list[str], keys: list[str], key: str) -> None:
     line = lines[at]
     if "," in line:
         name, _, text = line.partition(":")
-        rest = text[_item_end(text, 0) + 1 :].strip(" \t,")
+        if '"' in text or "<" in text:
+            rest = text[_item_end(text, 0) + 1 :].strip(" \t,")
+        else:
+            rest = text.partition(",")[2].strip(" \t,")
         if rest:
             lines[at] = f"{name}: {rest}"
             return

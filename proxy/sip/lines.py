@@ -40,13 +40,18 @@ _SENT_BY = re.compile(
 )
 # What most lines look like: one match instead of many. Each takes a part of what the reader below it takes, and
 # says the same of it (`tests/sip/test_parse.py` compares them).
+_PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}"
 _COMMON_VIA = re.compile(
-    rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS?+) ([{ALNUM}][{ALNUM}.\-]*+)(?::([0-9]{{1,4}}))?"
-    rf";branch=([{TOKEN_CHARS}]++)(;rport)?"
+    rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS?+) ([{ALNUM}][{ALNUM}.\-]*+)(?::({_PORT}))?"
+    rf";branch=([{TOKEN_CHARS}]++)(;rport)?(?=,|$)"
 )
 _COMMON_ADDRESS = re.compile(
     rf'(?:From|To): (?:"[^"\\]*+" ?+|[{TOKEN_CHARS} ]*+)<sips?:(?:[{UNRESERVED}+]++@)?[{ALNUM}][{ALNUM}.\-]*+'
-    rf"(?::[0-9]{{1,4}})?>(?:;tag=([{TOKEN_CHARS}]++))?"
+    rf"(?::(?:{_PORT}))?>(?:;tag=([{TOKEN_CHARS}]++))?"
+)
+# A Record-Route value of ours as it comes back; its token makes it new in each call.
+_COMMON_ROUTE = re.compile(
+    rf"Route: <sip:[{ALNUM}][{ALNUM}.\-]*+(?::(?:{_PORT}))?(?:;transport=[a-z]++)?;lr(?:;c=[0-9a-f]++)?>"
 )
 
 
@@ -95,12 +100,16 @@ def _request_uri_good(text: str) -> bool:
 
 def read_via(line: str) -> TopVia | None:
     """The first value of a Via line."""
-    match = _COMMON_VIA.fullmatch(line)
+    match = _COMMON_VIA.match(line)
     if match is None or match[4] == MAGIC:
         return read_any_via(line)
     transport, host, port, branch, rport = match.groups()
-    via = TopVia(transport, host, int(port) if port else None, branch, "" if rport else None, None, line[5:])
-    return remember(VIAS, line, via)
+    end = match.end()
+    via = TopVia(
+        transport, host, int(port) if port else None, branch, "" if rport else None, None, line[5:end]
+    )
+    # Several values in one line: that of a response, which comes once.
+    return remember(VIAS, line, via) if end == len(line) else via
 
 
 def read_any_via(line: str) -> TopVia | None:
@@ -163,7 +172,7 @@ def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> 
     for _ in range(keys.count(key)):
         at = keys.index(key, at + 1)
         line = lines[at]
-        if line in GOOD_ADDRESSES:
+        if line in GOOD_ADDRESSES or _COMMON_ROUTE.fullmatch(line) is not None:
             continue
         text = line.partition(":")[2].strip(" \t")
         # RFC 3261 §10.2.2: the asterisk is for REGISTER alone.
