@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from load.processes import Processes, wait_until
+from tests.e2e.net import POLL_S, free_port
 from tests.observability.queries import PROMETHEUS
 from tests.tools import require
 
 SCRAPE_INTERVAL = "250ms"
 RATE_INTERVAL = "5s"
 START_TIMEOUT = 30.0
-"""Seconds; a Prometheus on a busy machine with two cores is up in three."""
-POLL = 0.05
-
-
-def free_port(host: str) -> int:
-    """A port nobody has on `host` just now, for programs that cannot take port 0 and tell."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+"""Seconds; on a busy machine with two cores it is up in three."""
 
 
 class Prometheus:
@@ -53,6 +42,13 @@ class Prometheus:
         values = [float(sample["value"][1]) for sample in self._get("query", query=expr)["result"]]
         return [value for value in values if value == value]
 
+    def answers(self) -> bool:
+        try:
+            self.names()
+        except (OSError, AssertionError):
+            return False
+        return True
+
     def names(self) -> set[str]:
         """Every name it has series under."""
         return set(self._get("label/__name__/values"))
@@ -68,12 +64,11 @@ class Prometheus:
             values = self.query(expr)
             if values or time.monotonic() > deadline:
                 return values
-            time.sleep(POLL)
+            time.sleep(POLL_S)
 
 
-@contextmanager
-def watching(target: str, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus with the shipped scrape job and rules, only faster and of `target` (host:port)."""
+def start(processes: Processes, folder: Path, target: str) -> Prometheus:
+    """With the shipped scrape job and rules, only faster and of `target` (host:port). Ends with `processes`."""
     program = require("prometheus")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {
@@ -85,38 +80,13 @@ def watching(target: str, folder: Path) -> Iterator[Prometheus]:
     config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port("127.0.0.1")
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        server = Prometheus(port)
-        _await_start(server, process, folder / "prometheus.log")
-        yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_start(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            server.names()
-        except (OSError, AssertionError):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(POLL)
-        else:
-            return
+    argv = [
+        program,
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    child = processes.start("prometheus", argv, folder / "prometheus.log")
+    server = Prometheus(port)
+    wait_until("its API answers", server.answers, child, START_TIMEOUT)
+    return server

@@ -12,10 +12,8 @@ import socket
 import threading
 from types import TracebackType
 
-Address = tuple[str, int]
+from tests.e2e.net import Address
 
-CALLER_HOST = "127.0.0.1"
-CALLEE_HOST = "127.0.0.3"
 PATIENCE = 10.0
 """Seconds to wait for a message: far beyond T1, far below a test's timeout."""
 
@@ -36,9 +34,9 @@ def answer_to(request: str, status: str, *extra: str) -> str:
     return "\r\n".join([f"SIP/2.0 {status}", *copied, *extra, "Content-Length: 0", "", ""])
 
 
-def _socket(host: str) -> socket.socket:
+def _socket(address: Address) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((host, 0))
+    made.bind(address)
     made.settimeout(PATIENCE)
     return made
 
@@ -46,9 +44,9 @@ def _socket(host: str) -> socket.socket:
 class Callee:
     """Answers every request, in a thread of its own: INVITE with a Contact, ACK not at all."""
 
-    def __init__(self) -> None:
-        self.socket = _socket(CALLEE_HOST)
-        self.address: Address = self.socket.getsockname()
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.socket = _socket(address)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Callee:
@@ -64,7 +62,7 @@ class Callee:
         self.socket.close()
 
     def _serve(self) -> None:
-        contact = f"Contact: <sip:callee@{CALLEE_HOST}:{self.address[1]}>"
+        contact = f"Contact: <sip:callee@{self.address[0]}:{self.address[1]}>"
         while True:
             try:
                 data, peer = self.socket.recvfrom(65535)
@@ -80,12 +78,12 @@ class Callee:
 class Caller:
     """Plays rounds of calls against the proxy at `proxy`, from its own thread."""
 
-    def __init__(self, proxy: Address, user: str, number: str, domain: str) -> None:
+    def __init__(self, host: str, proxy: Address, user: str, number: str, domain: str) -> None:
         self.proxy = proxy
         self.user = user
         self.number = number
         self.domain = domain
-        self.socket = _socket(CALLER_HOST)
+        self.socket = _socket((host, 0))
         self._counter = itertools.count(1)
 
     def close(self) -> None:
@@ -147,7 +145,7 @@ class Caller:
 
     def round(self) -> None:
         """One round, as the top of this file tells it. Ends when the cut has come."""
-        name = f"{next(self._counter)}@{CALLER_HOST}"
+        name = f"{next(self._counter)}@{self.socket.getsockname()[0]}"
         first, second = f"a{name}", f"b{name}"
         invite = self.request("INVITE", first, 1)
         self.send(invite)
@@ -174,7 +172,7 @@ class Busy:
     def __init__(self, caller: Caller) -> None:
         self.rounds = 0
         self._caller = caller
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
 
@@ -188,8 +186,8 @@ class Busy:
         self._over.set()
         self._thread.join(2 * PATIENCE)
         self._caller.close()
-        if self._error is not None and error is None:
-            raise self._error
+        if self.error is not None and error is None:
+            raise self.error
 
     def _play(self) -> None:
         try:
@@ -197,4 +195,4 @@ class Busy:
                 self._caller.round()
                 self.rounds += 1
         except BaseException as error:
-            self._error = error
+            self.error = error
