@@ -86,7 +86,8 @@ class Bench:
         if code is None:
             return f"late: {counts.in_progress} calls still open"
         if counts.failed or after.failed > before.failed:
-            return f"{counts.failed} calls failed for caller, {after.failed - before.failed} for callee"
+            failed = f"{counts.failed} calls failed for caller, {after.failed - before.failed} for callee"
+            return f"{failed}: {caller.first_error()[:200]}"
         if retransmissions:
             return f"{retransmissions} retransmissions"
         if took > (seconds + HOLD_S) * 1.05 + 0.5:
@@ -107,7 +108,9 @@ class Bench:
         counts = caller.counts()
         self.stop(caller)
         if counts.failed:
-            raise RunFailed(f"{self.peer.name}: {counts.failed} calls failed at {rate:g}/s")
+            raise RunFailed(
+                f"{counts.failed} calls failed at {rate:g}/s\n{caller.first_error()}\n{self.proxy.tail()}"
+            )
         calls = after.calls - before.calls
         return Cost(
             rate=rate,
@@ -135,8 +138,9 @@ class Bench:
         while caller.counts().in_progress < calls:
             counts = caller.counts()
             if counts.failed or not caller.child.running() or time.monotonic() > deadline:
-                last = caller.child.tail()
-                raise RunFailed(f"{self.peer.name}: of {calls} calls to hold: {counts}\n{last}")
+                raise RunFailed(
+                    f"of {calls} calls to hold: {counts}\n{caller.first_error()}\n{self.proxy.tail()}"
+                )
             time.sleep(0.1)
         return caller
 

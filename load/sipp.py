@@ -16,6 +16,8 @@ CALLER_HOST = "127.0.0.1"
 PROXY_HOST = "127.0.0.2"
 CALLEE_HOST = "127.0.0.3"
 OPEN_CALLS_MAX = 60_000
+ERRORS_READ_MAX = 4_194_304
+ERROR_SHOWN_MAX = 400
 SOCKET_BUFFER_BYTES = 4_194_304
 
 
@@ -51,7 +53,7 @@ class Counts:
 class Sipp:
     """One running SIPp."""
 
-    __slots__ = ("_stats", "child", "port")
+    __slots__ = ("_errors", "_stats", "child", "port")
 
     def __init__(
         self, processes: Processes, folder: Path, name: str, host: str, arguments: list[str]
@@ -77,6 +79,7 @@ class Sipp:
         argv += ["-l", str(OPEN_CALLS_MAX), "-trace_stat", "-stf", str(self._stats), "-fd", "1"]
         argv += ["-timer_resol", "1", "-trace_err", "-error_file", str(folder / f"{name}.errors")]
         argv += ["-watchdog_minor_maxtriggers", "100000", "-watchdog_major_maxtriggers", "100000"]
+        self._errors = folder / f"{name}.errors"
         log = folder / f"{name}.log"
         self.child: Child = processes.start(name, argv, log, stop_signal=signal.SIGKILL, cwd=folder)
 
@@ -96,6 +99,15 @@ class Sipp:
             unexpected=int(last["OutOfCallMsgs(C)"]) + int(last["DeadCallMsgs(C)"]),
             in_progress=int(last["CurrentCall"]),
         )
+
+    def first_error(self) -> str:
+        """Why SIPp first gave a call up, in one line; "" when it never did."""
+        if not self._errors.exists():
+            return ""
+        with self._errors.open(encoding="latin-1") as file:
+            text = file.read(ERRORS_READ_MAX)
+        at = text.find("Aborting call")
+        return " ".join(text[at:][:ERROR_SHOWN_MAX].split()) if at >= 0 else ""
 
     def fresh_counts(self, timeout_s: float = 3.0) -> Counts:
         """The counts at the moment they are next written: in step with what is read right after."""
