@@ -1,9 +1,8 @@
-"""`callgate serve`: the process around a Server: logs, signals, the collector's settings, the exit code."""
+"""`callgate serve`: the process around a Server: logs, signals, the garbage collector."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,6 +12,7 @@ import structlog
 import uvloop
 
 from config.load import Loaded
+from proxy.app.collector import Collector
 from proxy.app.server import Server
 from proxy.ops.lines import LineWriter
 from proxy.ops.log import configure
@@ -38,17 +38,22 @@ async def _serve(server: Server) -> None:
     log = structlog.get_logger("callgate")
     stopping = asyncio.Event()
     hurry = asyncio.Event()
-    reloading: set[asyncio.Task[bool]] = set()
+    reloading: set[asyncio.Task[None]] = set()
+    collector: Collector | None = None
 
     def on_stop() -> None:
         if stopping.is_set():
             hurry.set()
         stopping.set()
 
+    async def reload() -> None:
+        if await server.reload() and collector is not None:
+            collector.settle()
+
     def on_reload() -> None:
         if reloading or stopping.is_set():
             return
-        task = loop.create_task(server.reload())
+        task = loop.create_task(reload())
         reloading.add(task)
         task.add_done_callback(reloading.discard)
 
@@ -57,12 +62,13 @@ async def _serve(server: Server) -> None:
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_reload)
     await server.start()
+    collector = Collector(server.load)
     try:
-        _settle_collector()
         log.info("callgate runs", config=str(server.path))
         await stopping.wait()
         await _until_either(server.drain(), hurry.wait())
     finally:
+        collector.close()
         await server.stop()
     log.info("callgate has ended")
 
@@ -74,15 +80,3 @@ async def _until_either(one: Coroutine[Any, Any, object], other: Coroutine[Any, 
         task.cancel()
     for task in done:
         task.result()
-
-
-def _settle_collector() -> None:
-    """What was made by now (modules, plans, subscribers) stays; the collector need not look at it again.
-
-    Calls and transactions are let go of by reference counting: no cycle is built on the way of a call. So collections
-    find next to nothing, yet each full one walks every held call: 20,000 of them take 100 ms, an age for callers.
-    Hence rarely: a young collection after 50,000 objects more than were freed, not 700.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)

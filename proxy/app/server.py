@@ -46,6 +46,9 @@ LINGER = 1.0
 TEARDOWN_PATIENCE = 5.0
 """Seconds for the answers to our BYEs when a drain is over and calls are left; a dead phone takes longer (Timer F)."""
 
+STORE_PATIENCE = 5.0
+"""Seconds for the last outcomes to reach the store."""
+
 POLL = 0.05
 
 STORE_ANSWERS = "the store answers"
@@ -144,7 +147,11 @@ class Server:
         await self._services.close()
         if self._limiter_made:
             self.driver.close()
-            await self.limiter.close()
+            try:
+                async with asyncio.timeout(STORE_PATIENCE):
+                    await self.limiter.close()
+            except TimeoutError:
+                self._log.error("the link to the store did not end in time and is cut")
         if self._embedded is not None:
             await self._embedded.stop()
         if self._cdr is not None:
@@ -273,6 +280,11 @@ class Server:
     def _active(self) -> Mapping[str, int]:
         held = (CallState.TRYING, CallState.ANSWERED)
         return Counter(call.record.mode for call in self.engine.calls() if call.state in held)
+
+    def load(self) -> int:
+        """Calls and transactions there are now."""
+        stack = self.engine.stack_counters
+        return len(self.engine.core.calls) + sum(stack.started) - sum(stack.ended)
 
     # Control ----------------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ from proxy.net.listen import Bound
 from proxy.net.sink import NetCounters, Sink
 from proxy.sip.flow import Flow
 
-BURST = 64
-"""Datagrams read in one turn of the loop, so that timers and the store are served too. Precedent: libuv 32."""
+BURST = 32
+"""Datagrams read in one turn of the loop, so that timers and the store are served too: libuv's own number."""
 
 DATAGRAM_MAX = 65535
 
