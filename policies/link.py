@@ -123,7 +123,8 @@ class Link(asyncio.Protocol):
         while self._waiting and self._transport is not None and self._loop.time() < give_up_at:
             await asyncio.sleep(self._deadline_s / 50)
         self._abort()
-        while self._transport is not None:
+        # A connection whose making was cancelled half way is never told lost: wait for the word, but not for ever.
+        while self._transport is not None and self._loop.time() < give_up_at:
             await asyncio.sleep(0)
 
     # Commands and their replies

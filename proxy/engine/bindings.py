@@ -23,7 +23,7 @@ _VERSION = "1"
 _FIELDS = 17
 
 # One piece of `name-addr;param;param`, up to the next semicolon that separates.
-_PIECE = re.compile(rf'(?:[^;"<]|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_PIECE = re.compile(rf'(?:[^;"<]|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 
 
 class Binding:

@@ -78,8 +78,8 @@ class Engine:
         `secret`: signs digest nonces, the same on all instances of a service."""
         config = snapshot.config
         self.timers = Timers()
-        digest = Digest(secret, config.auth.nonce_life, config.auth.algorithms)
-        self.core = core = Core(snapshot, tables, rng, self.timers, instance, digest)
+        self._secret = secret
+        self.core = core = Core(snapshot, tables, rng, self.timers, instance, _digest(secret, snapshot))
         self.stack_counters = Counters()
         times = config.timers
         core.stack = Stack(
@@ -132,6 +132,7 @@ class Engine:
                 core.overloaded = event.on
             case SnapshotChanged():
                 core.configure(event.snapshot)
+                core.digest = _digest(self._secret, event.snapshot)
             case _:
                 assert_never(event)
         return out
@@ -374,3 +375,8 @@ class Engine:
 
     def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
         teardown.ack_overdue(self.core, wait[0], wait[1], now)
+
+
+def _digest(secret: bytes, snapshot: Snapshot) -> Digest:
+    auth = snapshot.config.auth
+    return Digest(secret, auth.nonce_life, auth.algorithms)

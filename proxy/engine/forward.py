@@ -225,5 +225,5 @@ def finish(core: Core, context: Context) -> None:
     context.request = NO_REQUEST
     for branch in context.branches:
         branch.response = None
-        if not 200 <= branch.status < 300:
+        if not context.invite or not 200 <= branch.status < 300:
             branch.context = None

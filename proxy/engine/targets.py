@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from proxy.engine.lines import remove_all
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
 
 _TOKEN = re.compile(r";c=([0-9a-f]+)")
-_NUMERIC = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[.*\]")
 _HOPS_MAX = 8192
 """URIs whose next hop is remembered: the contacts of phones and neighbours come again in every request."""
 
@@ -39,6 +39,15 @@ class Target:
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
 
 
+def _is_address(host: str) -> bool:
+    """An address and no name; what only looks like one (999.1.1.1) would be looked up by the socket, blocking."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache(_HOPS_MAX)
 def _hop(text: str) -> tuple[str, str, int, bool] | None:
     """(transport, host, port, is an address) that a sip URI asks for; None when it is none."""
@@ -46,7 +55,7 @@ def _hop(text: str) -> tuple[str, str, int, bool] | None:
     if uri is None:
         return None
     host = uri.host
-    numeric = _NUMERIC.fullmatch(host) is not None
+    numeric = _is_address(host)
     return (
         (uri.params.get("transport") or "udp").upper(),
         host.strip("[]") if numeric else host,

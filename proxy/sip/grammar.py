@@ -44,7 +44,7 @@ NON_ASCII = r"\x80-\xff"
 # --- Pieces of expressions. ---
 
 ESCAPED = "%[0-9A-Fa-f]{2}"
-QUOTED = r'"(?:[^"\\]|\\.)*+"'
+QUOTED = r'"(?:[^"\\]|\\.)*"'
 # RFC 5954 §4.1 corrects the IPv6 grammar. RFC 5118 §4.10: `[2001:db8:::192.0.2.1]` must be tolerated, so an IPv6
 # reference is known by its characters alone; whether it is an address shows when someone sends to it.
 # We differ: an underscore is taken in host names, as container networks hand them out.

@@ -29,7 +29,7 @@ _ADDR_SPEC = re.compile(r'([^<>",;?\x00-\x20]++)[ \t]*(;.*)?', re.DOTALL)
 _PARAM = re.compile(
     rf'[ \t]*;[ \t]*([{TOKEN_CHARS}]++)[ \t]*(?:=[ \t]*({QUOTED}|[^ \t;,"<>]*+)[ \t]*)?', re.DOTALL
 )
-_ITEM = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_ITEM = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 _AUTH = re.compile(rf"([{TOKEN_CHARS}]++)(?:[ \t]++(.*))?", re.DOTALL)
 _AUTH_PARAM = re.compile(
     rf'[ \t,]*([{TOKEN_CHARS}]++)[ \t]*=[ \t]*({QUOTED}|[^ \t,"=][^ \t,"]*+)[ \t]*(?=,|$)', re.DOTALL

@@ -19,7 +19,7 @@ PONG = b"\r\n"
 
 _END = b"\r\n\r\n"
 # Content-Length by either name, with its folds: exactly the lines in which `parse` would see one.
-_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r]++|\r\n[ \t])*+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r]++|\r\n[ \t])*)", re.IGNORECASE)
 
 
 class Keepalive(enum.Enum):

@@ -20,13 +20,13 @@ from proxy.sip.grammar import (
 )
 
 # RFC 3261 §25.1 user-unreserved. We differ: `#` and bare UTF-8 octets are taken too, phones dial and display them.
-_USER = rf"(?:[{UNRESERVED}&=+$,;?/#{NON_ASCII}]|{ESCAPED})++"
-_PASSWORD = rf"(?:[{UNRESERVED}&=+$,]|{ESCAPED})*+"
+_USER = rf"(?:[{UNRESERVED}&=+$,;?/#{NON_ASCII}]|{ESCAPED})+"
+_PASSWORD = rf"(?:[{UNRESERVED}&=+$,]|{ESCAPED})*"
 _PARAM = rf"(?:[{UNRESERVED}\[\]/:&+$]|{ESCAPED})"
 _SIP_URI = re.compile(
     rf"(sips?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
-    rf"((?:;{_PARAM}++(?:={_PARAM}*+)?)*+)"
-    rf"(?:\?((?:[{UNRESERVED}\[\]/?:+$=&]|{ESCAPED})++))?",
+    rf"((?:;{_PARAM}++(?:={_PARAM}*+)?)*)"
+    rf"(?:\?((?:[{UNRESERVED}\[\]/?:+$=&]|{ESCAPED})+))?",
     re.IGNORECASE,
 )
 _SCHEME = re.compile(rf"([A-Za-z][{ALNUM}+.\-]*+):")

@@ -91,6 +91,19 @@ def test_a_name_that_does_not_exist_ends_the_call(tmp_path: Path) -> None:
     world.idle()
 
 
+def test_what_only_looks_like_an_address_is_looked_up(tmp_path: Path) -> None:
+    """A socket given 999.1.1.1 would resolve it as a name, and block everybody meanwhile."""
+    world = World(tmp_path)
+    caller, callee, _ = phones(world)
+    invite = ringing(caller, callee)
+    callee.address = "999.1.1.1"
+    callee.answer(invite, 200, "OK")
+    [ok] = caller.got()
+    assert isinstance(ok, Response)
+    caller.within("INFO", ok, 2)
+    assert [effect.host for effect in world.of(AskName)] == ["999.1.1.1"]
+
+
 # Contacts of an account ----------------------------------------------------------------------------------------------
 
 
