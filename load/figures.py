@@ -32,6 +32,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("delay_p50", "set-up delay added, p50", "ms", 2),
     Figure("delay_p99", "set-up delay added, p99", "ms", 2),
     Figure("memory", "memory per call in progress", "kB", 1),
+    Figure("memory_own", "– of it shared memory in use, by its own account", "kB", 1),
     Figure("memory_store", "– of Redis, besides", "kB", 1),
     Figure("growth", "CPU per call with many calls held ÷ with few", "×", 2),
     Figure("keeping", "CPU to keep 1,000 calls, none coming or going", "ms/s", 2),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     mode.add_argument("--tune", action="store_true", help="Kamailio with 1 to 4 children")
     mode.add_argument("--profile", choices=("cprofile", "perf"), help="where callgate's time goes")
     parser.add_argument("--only", choices=("callgate", "kamailio"), help="measure one of the two")
+    parser.add_argument(
+        "--callgate", default="", help="what to run as callgate: a copy, an older commit, a compiled one"
+    )
     parser.add_argument("--parts", default="highest,cost,held", help="of a full run: these and `scaling`")
     parser.add_argument("--repeats", type=int, default=0, help="pairs of measurements (full 5, quick 2)")
     parser.add_argument(
@@ -108,7 +112,7 @@ def _plan(
 ) -> Plan:
     peers: list[Peer] = []
     if args.only != "kamailio":
-        peers.append(Callgate())
+        peers.append(Callgate(shlex.split(args.callgate)))
     if args.only != "callgate":
         peers.append(Kamailio(args.children))
     return Plan(
