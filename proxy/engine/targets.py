@@ -39,7 +39,7 @@ class Target:
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     """An address and no name; what only looks like one (999.1.1.1) would be looked up by the socket, blocking."""
     try:
         ip_address(host.strip("[]"))
@@ -55,7 +55,7 @@ def _hop(text: str) -> tuple[str, str, int, bool] | None:
     if uri is None:
         return None
     host = uri.host
-    numeric = _is_address(host)
+    numeric = is_address(host)
     return (
         (uri.params.get("transport") or "udp").upper(),
         host.strip("[]") if numeric else host,
