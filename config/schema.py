@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from config.model import Model, listed, mapped
 from config.patterns import compile_route
 from config.tariffs import Algorithm
-from config.units import FilePath, Host, Name, Network, Text, YesNo, host_port_of, seconds, whole
+from config.units import Domain, FilePath, Name, Network, Text, YesNo, host_port_of, seconds, whole
 
 Transport = Literal["UDP", "TCP"]
 StorePolicy = Literal["refuse", "admit"]
@@ -320,7 +320,7 @@ def _one_process(count: int) -> int:
 class Config(Model):
     """callgate.yaml."""
 
-    domains: Annotated[tuple[Host, ...], listed, Field(min_length=1)]
+    domains: Annotated[tuple[Domain, ...], listed, Field(min_length=1)]
     listen: Annotated[tuple[Listen, ...], listed, Field(min_length=1)]
     advertise: Annotated[HostPort, BeforeValidator(_advertise_of)] | None = None
     """For listeners that have none of their own."""

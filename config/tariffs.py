@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from config.model import Model, listed, mapped
-from config.units import Amount, Host, Instant, Name, Text, YesNo, amount, count_of, duration_ms_of
+from config.units import Amount, Domain, Host, Instant, Name, Text, YesNo, amount, count_of, duration_ms_of
 
 Mode = Literal["softphone", "gateway"]
 """How an account reaches telephony: over SIP, or as a Telegram account attached to a PBX."""
@@ -147,7 +147,7 @@ class Account(Model):
     """One SIP identity that registers and calls."""
 
     user: Annotated[str, BeforeValidator(_user_of)]
-    domain: Host | None = None
+    domain: Domain | None = None
     """One of `domains` of callgate.yaml; the first of them by default."""
     password: Text | None = Field(None, repr=False)
     ha1: Annotated[dict[Algorithm, str], mapped] | None = Field(None, repr=False)

@@ -163,6 +163,12 @@ def host_of(raw: object) -> str:
         raise ValueError(f"not a host name or an address: {_shown(raw)}") from None
 
 
+def domain_of(raw: object) -> str:
+    """A host as it stands in SIP URIs: as `host_of`, but IPv6 in brackets."""
+    host = host_of(raw)
+    return f"[{host}]" if ":" in host else host
+
+
 def host_port_of(text: str, default_port: int | None = None) -> tuple[str, int]:
     """(host, port) of `host:port`, `[v6]:port`, and of a host alone when there is a default port."""
     if text.startswith("["):
@@ -262,6 +268,7 @@ def _shown(raw: object) -> str:
 Name = Annotated[str, BeforeValidator(name_of)]
 Text = Annotated[str, BeforeValidator(text_of)]
 Host = Annotated[str, BeforeValidator(host_of)]
+Domain = Annotated[str, BeforeValidator(domain_of)]
 YesNo = Annotated[bool, BeforeValidator(bool_of)]
 Instant = Annotated[int, BeforeValidator(instant_of)]
 FilePath = Annotated[Path, BeforeValidator(path_of)]

@@ -156,11 +156,10 @@ class Engine:
         request = error.request
         if request is None or not error.status_hint:
             return
-        phrase = error.reason if error.status_hint == 400 else ""
         data = reply(
             request,
             error.status_hint,
-            phrase or "Bad Request",
+            error.reason,
             core.ids.tag(),
             received_via(request.via, flow.host, flow.port),
         )

@@ -28,6 +28,7 @@ from proxy.engine.bindings import (
 )
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
+from proxy.engine.targets import is_address
 from proxy.sip.headers import NameAddr, parse_delta, parse_name_addr, parse_q
 from proxy.sip.uri import aor_key, parse_uri
 
@@ -101,9 +102,10 @@ class Registration:
         self.wall = wall
         """Unix seconds."""
         self.request_domain = ""
-        """The Request-URI's host."""
+        """The domain in the Request-URI; "" when it names us and no domain: then the user's own is meant."""
         self.domain = ""
-        """The address of record's domain when it is one of ours, else the Request-URI's: whose users may answer."""
+        """The address of record's domain when it is one of ours, else the Request-URI's (our first for an address):
+        whose users may answer."""
         self.aor = ""
         """The address of record in To, canonical; "" when it is no SIP URI."""
         self.nonce = ""
@@ -161,10 +163,16 @@ class Registrar:
 
     def _domain(self, registration: Registration) -> Answer | Go:
         # Step 1: "whether it has access to bindings for the domain identified in the Request-URI".
+        core = self._core
         uri = parse_uri(registration.request.uri)
-        if uri is None or uri.host not in self._core.snapshot.catalog.domains:
+        if uri is None or not core.is_own(uri.host, uri.port):
             return Go.NOT_OURS
-        registration.domain = registration.request_domain = uri.host
+        if uri.host in core.snapshot.catalog.domains:
+            registration.domain = uri.host
+            # An address is no domain, though it be listed as one: a phone set to it means this host.
+            registration.request_domain = "" if is_address(uri.host) else uri.host
+        else:
+            registration.domain = core.snapshot.config.domains[0]
         return Go.CONTINUE
 
     def _require(self, registration: Registration) -> Answer | Go:
@@ -214,7 +222,7 @@ class Registrar:
 
     def _address_of_record(self, registration: Registration) -> Answer | Go:
         # Step 5: "if the address-of-record is not valid for the domain in the Request-URI".
-        if registration.domain != registration.request_domain:
+        if registration.request_domain not in ("", registration.domain):
             return Answer(404, "Not Found")
         return Go.CONTINUE
 

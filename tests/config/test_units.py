@@ -13,6 +13,7 @@ from config.units import (
     Amount,
     bool_of,
     count_of,
+    domain_of,
     duration_ms_of,
     duration_text,
     host_of,
@@ -117,3 +118,16 @@ def test_host_and_port(text: str, pair: tuple[str, int]) -> None:
 def test_what_is_no_host_and_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         host_port_of(text, 5060)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("Example.COM", "example.com"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:DB8:0::1", "[2001:db8::1]"),
+        ("[::1]", "[::1]"),
+    ],
+)
+def test_a_domain_is_written_as_in_a_uri(text: str, domain: str) -> None:
+    assert domain_of(text) == domain

@@ -306,3 +306,35 @@ def test_a_register_that_is_answered_late_does_no_harm() -> None:
 
 def test_the_world_of_these_tests_sends_what_a_phone_sends() -> None:
     assert isinstance(parse(World().text((f"Contact: {CONTACT}",)).encode()), Request)
+
+
+@pytest.mark.parametrize("uri", ["sip:192.0.2.1", "sip:192.0.2.1:5060;transport=udp", "sip:[2001:db8::1]"])
+@pytest.mark.parametrize("domain", ["example.com", "example.net"])
+def test_a_phone_may_be_set_to_our_address_instead_of_its_domain(uri: str, domain: str) -> None:
+    # RFC 5118 §4.1: REGISTER sip:[2001:db8::10] for user@example.com.
+    aor = f"sip:alice@{domain}"
+    challenged = response_in(World().register(f"Contact: {CONTACT}", aor=aor, uri=uri, password=None))
+    assert f'realm="{domain}"' in challenged.values("www-authenticate")[0]
+    assert ask_in(World().register(f"Contact: {CONTACT}", aor=aor, uri=uri)).aor == f"alice@{domain}"
+
+
+def test_an_ipv6_domain_is_known_in_brackets() -> None:
+    # Story: `domains: ["2001:db8::10"]` was taken and matched no URI, for there it stands as [2001:db8::10].
+    world = World(domains=["example.com", "example.net", "2001:DB8::10", "[2001:db8::11]"])
+    for uri in ("sip:[2001:db8::10]", "sip:[2001:DB8::10]:5070", "sip:[2001:db8::11]"):
+        assert ask_in(world.register(f"Contact: {CONTACT}", uri=uri)).aor == "alice@example.com"
+    # RFC 5118 §4.3: the port inside the brackets is a part of the address, and that one is not ours.
+    assert status_of(world.register(f"Contact: {CONTACT}", uri="sip:[2001:db8::10:5070]")) == 407
+
+
+def test_a_domain_of_ours_that_is_not_the_users_is_not_found() -> None:
+    wrong = World().register(f"Contact: {CONTACT}", uri="sip:example.net")
+    assert status_of(wrong) == 404
+
+
+def test_a_refusal_by_the_parser_says_why_whatever_its_status() -> None:
+    # Story: what is not 400 was answered "501 Bad Request", "505 Bad Request".
+    world = World()
+    options = world.text(()).replace("REGISTER sip:example.com SIP/2.0", "OPTIONS sip:example.com SIP/7.0")
+    response = response_in(world.send(options))
+    assert (response.status, response.reason) == (505, "Version Not Supported")
