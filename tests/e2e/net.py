@@ -5,6 +5,7 @@ Two runs on one machine do not meet, and a provider is known by its address as i
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
@@ -65,6 +66,27 @@ def free_port(host: str) -> int:
             except OSError:
                 continue
             return port
+
+
+_media_ports = itertools.count(20_000, 4)
+"""Below the ports that the kernel hands out, so nobody else is given one between our look and SIPp's bind."""
+
+
+def media_port(host: str) -> int:
+    """For SIPp, which binds it and the second next one, whether there is audio or not."""
+    for port in _media_ports:
+        if _free(host, port) and _free(host, port + 2):
+            return port
+    raise AssertionError("ports have run out")
+
+
+def _free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
 
 
 def listening(transport: Transport, host: str, port: int) -> bool:

@@ -198,7 +198,7 @@ class Callgate:
         (record,) = self.records(call_id)
         return record
 
-    def until(self, what: str, true: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
+    def until(self, what: str, true: Callable[[], object], timeout_s: float = PATIENCE_S) -> float:
         """Waits until it is true; returns how long that took, in seconds."""
         started = time.monotonic()
         while not true():

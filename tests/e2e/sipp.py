@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from load.processes import Child, Processes, wait_until
-from tests.e2e.net import PATIENCE_S, Address, Transport, await_listening, free_port
+from tests.e2e.net import PATIENCE_S, Address, Transport, await_listening, media_port
 from tests.tools import require
 
 SCENARIO_SECONDS_MAX = 30
@@ -103,7 +103,14 @@ class Sipp:
         self._errors = folder / f"{name}.errors"
         argv = [require("sipp"), "-sf", str(scenario), "-i", _bracketed(self.host), "-p", str(self.port)]
         argv += ["-bind_local", "-t", "u1" if transport == "UDP" else "t1", "-m", str(calls), "-nostdin"]
-        argv += ["-ci", _bracketed(self.host), "-mi", _bracketed(self.host), "-mp", str(free_port(self.host))]
+        argv += [
+            "-ci",
+            _bracketed(self.host),
+            "-mi",
+            _bracketed(self.host),
+            "-mp",
+            str(media_port(self.host)),
+        ]
         argv += ["-timeout", str(SCENARIO_SECONDS_MAX), "-timeout_error", "-skip_rlimit", "-timer_resol", "1"]
         argv += ["-trace_msg", "-message_file", str(self._messages)]
         argv += ["-trace_err", "-error_file", str(self._errors)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tests.e2e.service import Callgate, Tariff
 from tests.e2e.stage import Stage
 
@@ -70,7 +72,7 @@ def test_metrics_records_and_log_agree(stage: Stage) -> None:
     }
     # SPEC §6: one line a call in the log, with the same words.
     for sipp, (outcome, *_) in told.items():
-        callgate.until("the log's line", lambda call_id=sipp.call_id: bool(lines_of(callgate, call_id)))
+        callgate.until("the log's line", partial(lines_of, callgate, sipp.call_id))
         (line,) = lines_of(callgate, sipp.call_id)
         assert line["outcome"] == outcome
 

@@ -1,0 +1,137 @@
+"""Redis hangs or is gone: new calls as the policy says, running ones keep their limit, nothing they did is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+
+from tests.e2e.net import Net
+from tests.e2e.service import Callgate, Settings, Tariff, settings_of
+from tests.e2e.stage import Provider, Stage
+from tests.redis import PrivateRedis
+
+Failure = Literal["hangs", "is gone"]
+LIMIT_S, BUDGET_S = 2.0, 3.0
+TARIFFS = {
+    "talks-on": Tariff({"lines": 1, "call_duration": "2s", "total_duration": "3s per 1h"}, mode="gateway"),
+    "waits": Tariff(),
+    "let-in": Tariff({"success_calls": "1 per 1h"}),
+}
+
+
+class Store:
+    """A Redis that fails as told and comes back with what it held."""
+
+    def __init__(self, redis: PrivateRedis) -> None:
+        self._redis = redis
+        self._failure: Failure = "hangs"
+
+    def fails(self, failure: Failure) -> None:
+        self._failure = failure
+        if failure == "hangs":
+            os.kill(self._redis.pid, signal.SIGSTOP)
+        else:
+            with self._redis.client() as client:
+                client.save()
+            self._redis.stop()
+
+    def is_back(self) -> None:
+        if self._failure == "hangs":
+            os.kill(self._redis.pid, signal.SIGCONT)
+        else:
+            self._redis.start()
+
+
+@pytest.fixture
+def stage(
+    net: Net,
+    own_redis: PrivateRedis,
+    serve: Callable[[Settings], Callgate],
+    stage_of: Callable[[Callgate], Stage],
+    request: pytest.FixtureRequest,
+) -> Stage:
+    settings = settings_of(net, own_redis.url, host=4)
+    settings["store"].update(deadline="300ms", on_store_failure=request.param)
+    return stage_of(serve(settings))
+
+
+@pytest.mark.parametrize("stage", ["refuse"], indirect=True)
+@pytest.mark.parametrize("failure", ["hangs", "is gone"])
+def test_new_calls_are_refused_and_running_ones_are_cut_and_settled(
+    stage: Stage, own_redis: PrivateRedis, failure: Failure
+) -> None:
+    store = Store(own_redis)
+    provider = stage.provider()
+    callee = stage.callee(provider)
+    caller = stage.caller("hung-up-on", who="talks-on", number=provider.number)
+    callee.await_message("ACK ")
+    store.fails(failure)
+
+    # It takes some missed deadlines to be sure; each of them is a refusal.
+    stage.callgate.until(
+        "it says that it takes no calls", lambda: _turned_away(stage, provider) and not stage.callgate.ready()
+    )
+
+    caller.succeeds()
+    callee.succeeds()
+    for side in (caller, callee):
+        bye = side.one("BYE ")
+        assert LIMIT_S - 0.05 <= bye.at - caller.one("SIP/2.0 200").at <= LIMIT_S + 1.0
+        assert "call_duration" in bye.value("Reason")
+    assert stage.callgate.record(caller.call_id)["outcome"] == "success"
+
+    store.is_back()
+    stage.callgate.until("it takes calls again", stage.callgate.ready)
+    stage.callgate.until("all is settled", lambda: stage.callgate.metric("callgate_spool_records") == 0)
+    # Its end was counted: its only line is free, and what is left of its talk time is one second.
+    callee = stage.callee(provider)
+    caller = stage.caller("hung-up-on", who="talks-on", number=provider.number)
+    caller.succeeds()
+    callee.succeeds()
+    bye = caller.one("BYE ")
+    assert "total_duration" in bye.value("Reason")
+    left = BUDGET_S - LIMIT_S
+    assert left - 0.6 <= bye.at - caller.one("SIP/2.0 200").at <= left + 1.0
+
+
+@pytest.mark.parametrize("stage", ["admit"], indirect=True)
+@pytest.mark.parametrize("failure", ["hangs", "is gone"])
+def test_calls_let_in_meanwhile_are_counted_afterwards(
+    stage: Stage, own_redis: PrivateRedis, failure: Failure
+) -> None:
+    store = Store(own_redis)
+    store.fails(failure)
+    provider = stage.provider()
+    callee = stage.callee(provider, calls=2)
+    caller = stage.caller(who="let-in", number=provider.number, calls=2)
+    caller.succeeds()
+    callee.succeeds()
+    assert stage.callgate.ready()
+    unchecked = stage.callgate.metric(
+        "callgate_admissions_total", decision="admitted", reason="store_unavailable"
+    )
+    assert unchecked == 2
+
+    store.is_back()
+    refused_by = stage.callgate.until("the limit holds again", lambda: _refused(stage, provider.number), 30)
+    assert refused_by < 30
+
+
+def _turned_away(stage: Stage, provider: Provider) -> bool:
+    refused = stage.caller("refused", who="waits", number=provider.number)
+    refused.succeeds()
+    refusal = refused.one("SIP/2.0 503")
+    assert int(refusal.value("Retry-After")) > 0
+    assert "store_unavailable" in refusal.value("Warning")
+    return True
+
+
+def _refused(stage: Stage, number: str) -> bool:
+    """Whether one more call is refused for the limit. It rings nobody: the provider has gone."""
+    caller = stage.caller("refused", who="let-in", number=number)
+    caller.succeeds()
+    return caller.received("SIP/2.0 402") != []

@@ -1,0 +1,159 @@
+"""One baresip: a softphone with a configuration folder of its own, driven over its control socket (module ctrl_tcp).
+
+Its audio is a tone (ausine) and goes nowhere (aubridge); what was sent and received it counts itself (rtp_stats).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from load.processes import Child, Processes, wait_until
+from tests.e2e.net import PATIENCE_S, Address, Transport, free_port
+from tests.tools import require
+
+HOST = "127.0.0.1"
+MODULES = Path("/usr/lib/baresip/modules")
+
+CONFIG = """\
+poll_method epoll
+sip_listen {host}:{sip_port}
+net_interface {host}
+call_max_calls 4
+audio_source ausine,400
+audio_player aubridge,{user}
+audio_alert aubridge,alert
+rtp_stats yes
+ausrc_srate 48000
+ausrc_channels 2
+module_path {modules}
+module g711.so
+module ausine.so
+module aubridge.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen {host}:{control_port}
+"""
+ACCOUNT = (
+    "<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};"
+    'outbound="sip:{proxy};transport={transport}";regint=600;answermode=auto;audio_codecs=PCMA/8000/1'
+)
+
+_FIRST_PACKET = re.compile(r"incoming rtp for 'audio' established, receiving from (\S+):\d+")
+_PACKETS = re.compile(r"^packets:\s+(\d+)\s+(\d+)", re.MULTILINE)
+
+
+class Baresip:
+    """A `with` block ends it."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        folder: Path,
+        user: str,
+        password: str,
+        proxy: Address,
+        transport: Transport,
+        domain: str,
+    ) -> None:
+        program = require("baresip")
+        folder.mkdir()
+        self.user = user
+        self._control_port = free_port(HOST)
+        (folder / "config").write_text(
+            CONFIG.format(
+                host=HOST,
+                sip_port=free_port(HOST),
+                control_port=self._control_port,
+                user=user,
+                modules=MODULES,
+            )
+        )
+        self._account = ACCOUNT.format(
+            user=user,
+            password=password,
+            domain=domain,
+            proxy=f"{proxy[0]}:{proxy[1]}",
+            transport=transport.lower(),
+        )
+        (folder / "contacts").write_text("\n")
+        self.log = folder / "baresip.log"
+        self.child: Child = processes.start(
+            f"baresip {user}", [program, "-f", str(folder), "-v", "-s"], self.log, stop_signal=signal.SIGKILL
+        )
+        wait_until("it takes commands", self._connected, self.child, PATIENCE_S)
+        self._buffer = b""
+        self.events: list[dict[str, Any]] = []
+
+    def _connected(self) -> bool:
+        try:
+            self._socket = socket.create_connection((HOST, self._control_port), PATIENCE_S)
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def __enter__(self) -> Baresip:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def register(self) -> None:
+        """Returns when its registrar has accepted it."""
+        self.command("uanew", self._account)
+        self.await_event("REGISTER_OK")
+
+    def command(self, name: str, params: str = "") -> str:
+        """Has it do something; returns what it said."""
+        text = json.dumps({"command": name, "params": params})
+        self._socket.sendall(f"{len(text)}:{text},".encode())
+        while True:
+            message = self._message()
+            if message.get("response"):
+                return str(message.get("data", ""))
+
+    def await_event(self, kind: str) -> dict[str, Any]:
+        """The next event of this kind, also one that came before this was asked."""
+        while True:
+            for i, event in enumerate(self.events):
+                if event["type"] == kind:
+                    del self.events[: i + 1]
+                    return event
+            self._message()
+
+    def _message(self) -> dict[str, Any]:
+        """The next netstring (https://cr.yp.to/proto/netstrings.txt); events are kept."""
+        while True:
+            size, colon, rest = self._buffer.partition(b":")
+            if colon and len(rest) > int(size):
+                text, self._buffer = rest[: int(size)], rest[int(size) + 1 :]
+                message: dict[str, Any] = json.loads(text)
+                if message.get("event"):
+                    self.events.append(message)
+                return message
+            data = self._socket.recv(65536)
+            assert data, f"{self.child.name} has ended:\n{self.child.tail(40)}"
+            self._buffer += data
+
+    def audio_from(self) -> str:
+        """The address its audio comes from. Returns as soon as there is some."""
+        wait_until(
+            "audio comes in", lambda: _FIRST_PACKET.search(self._said()) is not None, self.child, PATIENCE_S
+        )
+        return str(_FIRST_PACKET.findall(self._said())[-1])
+
+    def packets(self, call: int) -> tuple[int, int]:
+        """RTP packets sent and received in its call with this number, from 1. It says so when the call is over."""
+        wait_until("its count", lambda: len(_PACKETS.findall(self._said())) >= call, self.child, PATIENCE_S)
+        sent, received = _PACKETS.findall(self._said())[call - 1]
+        return int(sent), int(received)
+
+    def _said(self) -> str:
+        return self.log.read_text(errors="replace")
