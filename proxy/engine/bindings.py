@@ -69,7 +69,7 @@ class Binding:
         agent: str = "",
     ) -> None:
         self.uri = uri
-        """The contact's URI as written: the Request-URI of what goes there (RFC 3261 §16.6 step 2)."""
+        """The Request-URI of what goes there (RFC 3261 §16.6 step 2): as written, without what may not stand there."""
         self.contact = contact
         """The Contact value as registered, in <> and without `expires`: `;expires=…` may follow it."""
         self.q = q

@@ -30,7 +30,7 @@ from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
 from proxy.engine.targets import is_address
 from proxy.sip.headers import NameAddr, parse_delta, parse_name_addr, parse_q
-from proxy.sip.uri import aor_key, parse_uri
+from proxy.sip.uri import aor_key, parse_uri, request_uri
 
 if TYPE_CHECKING:
     from policies.catalog import Account
@@ -107,7 +107,7 @@ class Registration:
         """The address of record's domain when it is one of ours, else the Request-URI's (our first for an address):
         whose users may answer."""
         self.aor = ""
-        """The address of record in To, canonical; "" when it is no SIP URI."""
+        """The address of record in To, canonical."""
         self.nonce = ""
         self.nc = 0
         self.contacts: list[tuple[str, int, str]] = []
@@ -189,10 +189,12 @@ class Registrar:
         catalog = core.snapshot.catalog
         to = parse_name_addr(request.value("to") or "")
         uri = parse_uri(to.uri) if to is not None else None
-        if uri is not None:
-            registration.aor = aor_key(uri)
-            if uri.host in catalog.domains:
-                registration.domain = uri.host
+        if uri is None:
+            # RFC 3261 §10.2: To "MUST be a SIP URI or SIPS URI". RFC 4475 §3.3.4.
+            return Answer(400, "To Is No SIP URI")
+        registration.aor = aor_key(uri)
+        if uri.host in catalog.domains:
+            registration.domain = uri.host
         proof = self._core.digest.verify(
             request.values("authorization"),
             "REGISTER",
@@ -305,7 +307,7 @@ class Registrar:
         flow = registration.txn.flow
         q = parse_q(contact.params.get("q") or "1")
         return Binding(
-            uri=contact.uri,
+            uri=request_uri(contact.uri),
             contact=registered_contact(value),
             q=1000 if q is None else q,
             expires_at=registration.wall + expires,

@@ -194,6 +194,25 @@ def aor_key(uri: SipUri) -> str:
     return f"{user}@{uri.host}"
 
 
+def request_uri(text: str) -> str:
+    """A URI as it may stand in a request line: without headers and `method` (RFC 3261 §19.1.1, Table 1).
+
+    RFC 4475 §3.3.14: a registered contact may have them.
+    """
+    uri = parse_uri(text)
+    if uri is None:
+        return text
+    if uri.headers:
+        text = text[: -len(uri.headers) - 1]
+    if "method" in uri.params:
+        # What looks like a parameter may also stand in the user part.
+        start = text.rfind("@") + 1
+        host, *params = text[start:].split(";")
+        kept = [param for param in params if param.partition("=")[0].lower() != "method"]
+        text = text[:start] + ";".join([host, *kept])
+    return text
+
+
 def unescape(text: str) -> str:
     """Undo %-escapes once, never again on the result; octets come out as latin-1 characters."""
     if "%" not in text:

@@ -14,6 +14,7 @@ from proxy.sip.uri import (
     canonical_host,
     escape_user,
     parse_uri,
+    request_uri,
     same_host,
     same_uri,
     scheme_of,
@@ -227,3 +228,17 @@ def test_what_is_remembered_is_bounded() -> None:
     long = "sip:" + "a" * CACHED_TEXT_MAX + "@example.com"
     assert uri(long) is not uri(long)
     assert uri("sip:x@example.com") is uri("sip:x@example.com")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("sip:a@b;x=1", "sip:a@b;x=1"),
+        ("sip:a@b?Route=%3Csip:c%3E", "sip:a@b"),
+        ("sip:a;method=x?y@b:5070;METHOD=INVITE;lr?to=c", "sip:a;method=x?y@b:5070;lr"),
+        ("sip:[::1];method=BYE", "sip:[::1]"),
+        ("tel:+1;method=x", "tel:+1;method=x"),
+    ],
+)
+def test_what_may_not_stand_in_a_request_line_is_taken_off(text: str, plain: str) -> None:
+    assert request_uri(text) == plain
