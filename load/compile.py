@@ -1,7 +1,7 @@
-"""The pure core compiled: `python -m load.compile [FOLDER]` puts a copy of callgate with mypyc-compiled sip/ and engine/.
+"""The pure core compiled: `python -m load.compile [FOLDER]` makes a copy of callgate with sip/ and engine/ compiled.
 
-An option, never a need: the copy behaves the same and costs less CPU a call (load/README.md says how much). It needs a C
-compiler and the headers of the Python that runs it (`apt install gcc python3-dev`), and is for that Python alone:
+An option, never a need: the copy behaves the same and costs less CPU a call. It is made by mypyc and needs a C compiler
+and the headers of the Python that runs it (`apt install gcc python3-dev`); it is for that Python alone:
 
     python -m load.compile build/compiled
     PYTHONPATH=build/compiled python -m proxy serve -c config/callgate.yaml

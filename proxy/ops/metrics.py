@@ -36,7 +36,7 @@ MACHINES = ("client_invite", "client_other", "server_invite", "server_other")
 
 # What may be odd about a message or a call without being a refusal: the engine's plain counts, and of the stack's the
 # responses of no transaction.
-ANOMALIES = tuple(name for name in EngineCounters.__slots__ if name not in ("challenges", "parse_errors"))
+ANOMALIES = ("crossed", "late_answers", "stray_requests", "teardowns_failed")
 UNMATCHED = "unmatched_responses"
 
 _INFINITY = float("inf")
