@@ -47,7 +47,7 @@ def new_call(
         return
     # RFC 3261 §16.2: a 100 at once; the limiter is a network trip away.
     core.answer(txn, 100, "Trying", now)
-    strip_untrusted(request, caller.trunk)
+    strip_untrusted(core, request, caller.trunk)
     core.out.append(AskAdmission(call.legs[0]))
 
 

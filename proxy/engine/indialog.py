@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.engine import calls, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
+from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
 from proxy.sip.serialise import render
 
@@ -92,6 +93,8 @@ def _relay(core: Core, context: Context, target: Target | None, now: float) -> N
     if context.invite:
         core.answer(txn, 100, "Trying", now)
     txn.user = context
+    if "proxy-authorization" in context.request.keys:
+        take_own_credentials(core, context.request)
     lower_max_forwards(context.request)
     context.groups = [(target,)]
     next_group(core, context, now)
@@ -143,6 +146,8 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
         if target is None or target.flow is None:
             return
     lower_max_forwards(request)
+    if "proxy-authorization" in request.keys:
+        take_own_credentials(core, request)
     flow = target.flow
     lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *request.lines]
     if flow.transport != "UDP" and "content-length" not in request.keys:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.sip.headers import drop_first_value
+from proxy.sip.headers import drop_first_value, parse_auth, wire
 from proxy.sip.message import Message, Request
 
 if TYPE_CHECKING:
     from policies.catalog import Trunk
+    from proxy.engine.core import Core
 
 
 def top_via_off(message: Message) -> None:
@@ -34,16 +35,33 @@ def remove_all(message: Message, key: str) -> None:
         del keys[i], message.lines[i]
 
 
-def strip_untrusted(request: Request, trunk: Trunk | None) -> None:
+def strip_untrusted(core: Core, request: Request, trunk: Trunk | None) -> None:
     """What a request that starts something may not carry any further, in place."""
     keys = request.keys
     if "p-asserted-identity" in keys and (trunk is None or trunk.identity != "pai"):
         # RFC 3325 §5: from somebody we do not trust to assert it.
         remove_all(request, "p-asserted-identity")
     if "proxy-authorization" in keys:
-        # RFC 3261 §22.3: credentials of our own realm were meant for us.
-        remove_all(request, "proxy-authorization")
+        take_own_credentials(core, request)
     if "route" in keys:
         # We differ: RFC 3261 §16.6 step 6 would follow it; where a call goes is for the routes to say, or a caller
         # would choose its own provider.
         remove_all(request, "route")
+
+
+def take_own_credentials(core: Core, request: Request) -> None:
+    """RFC 3261 §22.3: those of our own realm were meant for us; a caller's answer to its provider goes on to it.
+
+    Within a dialog too: phones repeat them there, and a callee that got a re-INVITE's could call on with them as its
+    caller, for they are signed for the contact it chose itself.
+    """
+    realm = core.snapshot.config.auth.realm
+    ours = core.snapshot.catalog.domains if realm is None else (wire(realm),)
+    keys = request.keys
+    for i in reversed(range(len(keys))):
+        if keys[i] != "proxy-authorization":
+            continue
+        credentials = parse_auth(request.lines[i].partition(":")[2])
+        # What nobody can read is of no use to anybody.
+        if credentials is None or credentials.params.get("realm") in (None, *ours):
+            del keys[i], request.lines[i]

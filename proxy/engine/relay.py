@@ -54,7 +54,7 @@ def relay(
         row, extra = core.refusal(reason, "", None)
         core.answer(txn, row.status, row.phrase, now, extra)
         return
-    strip_untrusted(request, caller.trunk)
+    strip_untrusted(core, request, caller.trunk)
     context = Context(txn, request, source)
     context.loop_hash = loop_hash_of(request)
     if request.method in _DIALOG_FORMING:
