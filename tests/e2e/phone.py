@@ -36,7 +36,9 @@ class Phone:
         self.socket = socket.socket(socket.AF_INET, kind)
         self.socket.bind((self.host, self.port))
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(proxy)
+        self._peer = proxy
+        if transport == "TCP":
+            self.socket.connect(proxy)
 
     def __enter__(self) -> Phone:
         return self
@@ -97,12 +99,18 @@ class Phone:
         self.send("\r\n".join([*lines, "Content-Length: 0", "", ""]))
 
     def send(self, message: str) -> None:
-        self.socket.sendall(message.encode("latin-1"))
+        """To who sent the last datagram; at first to callgate."""
+        data = message.encode("latin-1")
+        if self.transport == "UDP":
+            self.socket.sendto(data, self._peer)
+        else:
+            self.socket.sendall(data)
 
     def receive(self) -> Message:
         """The next message that comes."""
         if self.transport == "UDP":
-            return Message(0.0, False, self.socket.recv(65535).decode("latin-1"))
+            data, self._peer = self.socket.recvfrom(65535)
+            return Message(0.0, False, data.decode("latin-1"))
         while True:
             head, blank, rest = self._buffer.partition(b"\r\n\r\n")
             length = int(_header(head.decode("latin-1"), "Content-Length") or 0) if blank else 0
@@ -112,6 +120,13 @@ class Phone:
             data = self.socket.recv(65535)
             assert data, "callgate closed the connection"
             self._buffer += data
+
+    def expect(self, method: str) -> Message:
+        """The next request with this method; what comes before it is passed over."""
+        while True:
+            message = self.receive()
+            if message.start.startswith(f"{method} "):
+                return message
 
     def reply(self, request: Message, status: str, *extra: str) -> None:
         """A response to a request that came."""
@@ -135,8 +150,7 @@ def _header(message: str, name: str) -> str:
 def challenges(answer: Message) -> dict[str, dict[str, str]]:
     """The challenges of a 401 or 407 by algorithm, in their order."""
     values = answer.values("WWW-Authenticate") + answer.values("Proxy-Authenticate")
-    parsed = [{key: quoted or plain for key, quoted, plain in _PARAMETER.findall(value)} for value in values]
-    return {challenge["algorithm"]: challenge for challenge in parsed}
+    return {challenge["algorithm"]: challenge for challenge in map(parameters, values)}
 
 
 def credentials(
@@ -144,16 +158,35 @@ def credentials(
 ) -> str:
     """The header line that answers a challenge (RFC 7616 §3.4.1, qop=auth)."""
     algorithm, realm, nonce = challenge["algorithm"], challenge["realm"], challenge["nonce"]
-    make = _HASHES[algorithm]
-
-    def hashed(text: str) -> str:
-        return make(text.encode()).hexdigest()
-
     count, cnonce = f"{nc:08x}", f"c{phone.port}"
-    secret, request = hashed(f"{phone.user}:{realm}:{phone.password}"), hashed(f"{method}:{uri}")
-    response = hashed(f"{secret}:{nonce}:{count}:{cnonce}:auth:{request}")
+    response = digest(algorithm, phone.user, phone.password, realm, method, uri, nonce, count, cnonce)
     return (
         f"{'Proxy-' if proxy else ''}Authorization: Digest "
         f'username="{phone.user}", realm="{realm}", nonce="{nonce}", uri="{uri}", response="{response}", '
         f'algorithm={algorithm}, cnonce="{cnonce}", qop=auth, nc={count}'
     )
+
+
+def digest(
+    algorithm: str,
+    user: str,
+    password: str,
+    realm: str,
+    method: str,
+    uri: str,
+    nonce: str,
+    nc: str,
+    cnonce: str,
+) -> str:
+    """RFC 7616 §3.4.1, qop=auth."""
+
+    def hashed(text: str) -> str:
+        return _HASHES[algorithm](text.encode()).hexdigest()
+
+    secret, request = hashed(f"{user}:{realm}:{password}"), hashed(f"{method}:{uri}")
+    return hashed(f"{secret}:{nonce}:{nc}:{cnonce}:auth:{request}")
+
+
+def parameters(value: str) -> dict[str, str]:
+    """Of a Digest challenge or answer."""
+    return {key: quoted or plain for key, quoted, plain in _PARAMETER.findall(value)}

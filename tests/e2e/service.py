@@ -21,6 +21,8 @@ from tests.e2e.net import PATIENCE_S, POLL_S, Address, Net, free_port
 
 DOMAIN = "example.com"
 PASSWORD = "secret"
+CREDENTIALS = {"username": "callgate", "password": "of-the-trunk"}
+"""What providers know callgate by."""
 PROVIDERS = 100
 """How many a run has; each test takes one that nobody used before it."""
 
@@ -78,7 +80,7 @@ def settings_of(net: Net, store_url: str, host: int = Net.CALLGATE) -> Settings:
     for n in range(PROVIDERS):
         uri, second = (f"sip:{net.host(Net.PROVIDERS + i)}:{net.sip_port}" for i in (n, n + 1))
         for first, targets in (("1", [uri]), ("2", [f"{uri};transport=tcp"]), ("3", [uri, second])):
-            trunks[f"provider{first}{n:02d}"] = {"targets": targets}
+            trunks[f"provider{first}{n:02d}"] = {"targets": targets, "credentials": CREDENTIALS}
             routes.append({"match": f"^{first}{n:02d}$", "to": f"provider{first}{n:02d}"})
     address, ipv6_port = net.host(host), free_port("::1")
     return {

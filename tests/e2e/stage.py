@@ -75,7 +75,12 @@ class Stage:
         return self._providers.take_two()
 
     def callee(
-        self, provider: Provider, scenario: str = "callee", *, calls: int = 1, options: Iterable[str] = ()
+        self,
+        provider: Provider,
+        scenario: str = "callee",
+        *,
+        calls: int = 1,
+        keys: dict[str, str] | None = None,
     ) -> Sipp:
         """Somebody answers there. Returns when it listens."""
         return Sipp(
@@ -85,7 +90,7 @@ class Stage:
             provider.address,
             transport=provider.transport,
             calls=calls,
-            options=options,
+            keys=keys,
         )
 
     def caller(
@@ -102,11 +107,13 @@ class Stage:
         at_once: int = 1,
         ipv6: bool = False,
         call_id: str = "",
+        through: Address | None = None,
         options: Iterable[str] = (),
         keys: dict[str, str] | None = None,
     ) -> Sipp:
         """Somebody calls `number` as `who`: by default through a trunk that may name our accounts.
 
+        `through`: what it sends to, when that is not callgate.
         `calls` in a row, `at_once` of them at a time; each held for `hold_s`, where the scenario leaves that open.
         """
         address = "::1" if ipv6 else self.net.host(host)
@@ -121,7 +128,7 @@ class Stage:
             self._folder,
             self.scenario(scenario),
             (address, port or free_port(address)),
-            remote=self.callgate.address(ipv6),
+            remote=through or self.callgate.address(ipv6),
             transport=transport,
             calls=calls,
             options=[*more, *options],

@@ -25,7 +25,7 @@ def test_exactly_as_many_as_there_are_lines(stage: Stage, transport: Transport) 
         transport=transport,
         calls=CALLS,
         at_once=CALLS,
-        hold_s=1.5,
+        hold_s=1,
     )
     caller.succeeds()
 

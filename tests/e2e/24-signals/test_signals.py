@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from load.processes import Processes
 from tests.e2e.net import PATIENCE_S, Net
-from tests.e2e.service import Callgate, Settings, Tariff, settings_of
+from tests.e2e.service import Callgate, Tariff, settings_of
 from tests.e2e.stage import Stage
 from tests.redis import PrivateRedis
 
 TARIFFS = {"grows": Tariff({"lines": 1}, mode="gateway"), "stays": Tariff()}
 
 
-@pytest.fixture
-def stage(
-    net: Net,
-    redis: PrivateRedis,
-    serve: Callable[[Settings], Callgate],
-    stage_of: Callable[[Callgate], Stage],
-) -> Stage:
-    return stage_of(serve(settings_of(net, redis.url, host=5)))
-
-
-def test_sigterm_lets_running_calls_end_and_takes_no_new_ones(stage: Stage) -> None:
-    callgate = stage.callgate
-    provider = stage.provider()
-    callee = stage.callee(provider)
-    caller = stage.caller(who="stays", number=provider.number, hold_s=1.5)
-    callee.await_message("ACK ")
-    callgate.terminate()
-    callgate.until("it is draining", lambda: callgate.get("/readyz")[0] == 503)
-
-    refused = stage.caller("refused", who="stays", number=provider.number)
-    refused.succeeds()
-    refusal = refused.one("SIP/2.0 503")
-    assert int(refusal.value("Retry-After")) > 0
-    assert "draining" in refusal.value("Warning")
-    # The running call ended by its own will, and its BYE was carried.
-    caller.succeeds()
-    callee.succeeds()
-    assert callee.one("BYE ").values("Reason") == []
-    assert callgate.running.wait(PATIENCE_S) == 0
-    assert callgate.record(caller.call_id)["ended_by"] == "caller"
+@pytest.fixture(scope="module")
+def callgate(
+    net: Net, redis: PrivateRedis, tariffs: dict[str, Tariff], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callgate]:
+    """One for all of them; the last ends it."""
+    with Processes() as processes:
+        folder = tmp_path_factory.mktemp("signals")
+        service = Callgate(processes, folder, settings_of(net, redis.url, host=5), tariffs)
+        service.start()
+        yield service
 
 
 def test_sighup_takes_a_new_tariff_over_and_drops_no_call(stage: Stage) -> None:
@@ -80,6 +61,28 @@ def test_sighup_with_a_mistake_says_where_and_changes_nothing(stage: Stage) -> N
     caller = stage.caller(who="grows", number=provider.number)
     caller.succeeds()
     callee.succeeds()
+
+
+def test_sigterm_lets_running_calls_end_and_takes_no_new_ones(stage: Stage) -> None:
+    callgate = stage.callgate
+    provider = stage.provider()
+    callee = stage.callee(provider)
+    caller = stage.caller(who="stays", number=provider.number, hold_s=1.5)
+    callee.await_message("ACK ")
+    callgate.terminate()
+    callgate.until("it is draining", lambda: callgate.get("/readyz")[0] == 503)
+
+    refused = stage.caller("refused", who="stays", number=provider.number)
+    refused.succeeds()
+    refusal = refused.one("SIP/2.0 503")
+    assert int(refusal.value("Retry-After")) > 0
+    assert "draining" in refusal.value("Warning")
+    # The running call ended by its own will, and its BYE was carried.
+    caller.succeeds()
+    callee.succeeds()
+    assert callee.one("BYE ").values("Reason") == []
+    assert callgate.running.wait(PATIENCE_S) == 0
+    assert callgate.record(caller.call_id)["ended_by"] == "caller"
 
 
 def reload(callgate: Callgate, outcome: str) -> None:

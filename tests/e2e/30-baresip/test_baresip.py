@@ -6,63 +6,74 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from load.processes import Processes
 from tests.e2e.baresip import HOST, Baresip
 from tests.e2e.net import TRANSPORTS, Net, Transport, pause
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.redis import PrivateRedis
 
-TARIFFS = {"anna": Tariff({"call_duration": "2s"}), "berta": Tariff()}
+LIMIT_S = 2.0
+TARIFFS = {
+    **{f"anna-{transport}": Tariff({"call_duration": "2s"}) for transport in TRANSPORTS},
+    **{f"berta-{transport}": Tariff() for transport in TRANSPORTS},
+}
 TALK_S = 0.5
 PACKETS_A_SECOND = 50
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_two_softphones_talk(
+def test_softphones_talk_and_are_cut(
     net: Net,
     redis: PrivateRedis,
     serve: Callable[[Settings], Callgate],
     processes: Processes,
     tmp_path: Path,
-    transport: Transport,
 ) -> None:
+    """A pair over UDP and a pair over TCP, both at once."""
     settings = settings_of(net, redis.url, host=8)
     # The baresip of Debian 12 gives up when SHA-256 is offered, even beside MD5.
     settings["auth"]["algorithms"] = ["MD5"]
     callgate = serve(settings)
     with ExitStack() as stack:
-        phones = [
-            stack.enter_context(
-                Baresip(processes, tmp_path / user, user, PASSWORD, callgate.address(), transport, DOMAIN)
-            )
-            for user in ("anna", "berta")
+
+        def phone(user: str, transport: Transport) -> Baresip:
+            folder = tmp_path / user
+            started = Baresip(processes, folder, user, PASSWORD, callgate.address(), transport, DOMAIN)
+            return stack.enter_context(started)
+
+        pairs = [
+            (phone(f"anna-{transport}", transport), phone(f"berta-{transport}", transport))
+            for transport in TRANSPORTS
         ]
-        anna, berta = phones
-        for phone in phones:
-            phone.register()
+        for pair in pairs:
+            for each in pair:
+                each.register()
 
         # Hung up by the caller.
-        first = call(anna, berta)
+        talked = [call(anna, berta) for anna, berta in pairs]
         pause(TALK_S)
-        anna.command("hangup")
-        berta.await_event("CALL_CLOSED")
-        # Cut at the caller's limit of two seconds.
-        second = call(anna, berta)
-        for phone in phones:
-            phone.await_event("CALL_CLOSED")
+        for anna, berta in pairs:
+            anna.command("hangup")
+            berta.await_event("CALL_CLOSED")
+        # Cut at the caller's limit.
+        cut = [call(anna, berta) for anna, berta in pairs]
+        for pair in pairs:
+            for each in pair:
+                each.await_event("CALL_CLOSED")
 
-        for phone in phones:
-            for number, seconds in ((1, TALK_S), (2, 2.0)):
-                # Each side heard the other for as long as they talked, give or take what a busy machine swallows.
-                sent, received = phone.packets(number)
-                assert min(sent, received) >= seconds * PACKETS_A_SECOND * 0.6
+        for pair in pairs:
+            for each in pair:
+                for number, seconds in ((1, TALK_S), (2, LIMIT_S)):
+                    # Each heard the other for as long as they talked, but for what a busy machine swallows.
+                    sent, received = each.packets(number)
+                    assert min(sent, received) >= seconds * PACKETS_A_SECOND * 0.6
 
-    talked, cut = callgate.record(first), callgate.record(second)
-    assert (talked["outcome"], talked["ended_by"], talked["cut"]) == ("success", "caller", False)
-    assert (cut["outcome"], cut["reason"], cut["cut"]) == ("success", "call_duration", True)
-    assert talked["payers"] == ["anna", "berta"]
+    for call_id, transport in zip(talked, TRANSPORTS, strict=True):
+        record = callgate.record(call_id)
+        assert (record["outcome"], record["ended_by"], record["cut"]) == ("success", "caller", False)
+        assert record["payers"] == [f"anna-{transport}", f"berta-{transport}"]
+    for call_id in cut:
+        record = callgate.record(call_id)
+        assert (record["outcome"], record["reason"], record["cut"]) == ("success", "call_duration", True)
 
 
 def call(caller: Baresip, callee: Baresip) -> str:
