@@ -5,8 +5,15 @@ COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 COPY policies policies
 COPY config config
-RUN python -m venv /opt/callgate \
- && /opt/callgate/bin/pip install --no-cache-dir '.[embedded]'
+COPY load/__init__.py load/compile.py load/
+# gcc is there to compile the hot part (load/compile.py), which then lies over the installed packages.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+ && python -m venv /opt/callgate \
+ && /opt/callgate/bin/pip install --no-cache-dir '.[embedded]' \
+ && python -m venv /opt/compiler \
+ && /opt/compiler/bin/pip install --no-cache-dir . mypy setuptools types-PyYAML \
+ && /opt/compiler/bin/python -m load.compile /compiled \
+ && cp -r /compiled/. "$(/opt/callgate/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # Stage 2: the interpreter, the installed program, the example files, and a user who owns nothing but its data.
 FROM python:3.12-slim-bookworm

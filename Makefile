@@ -1,9 +1,11 @@
 # callgate: every target does the set-up it needs. `make` alone explains them.
 .DEFAULT_GOAL := help
-.PHONY: help setup system run demo check test bench clean
+.PHONY: help setup system run demo check test compiled bench clean
 SHELL := /bin/bash
 
-PYTHON ?= python3
+# A distribution's Python is built with profile-guided optimisation: a fifth less CPU a call than a plain build of one.
+PYTHON ?= $(shell for python in /usr/bin/python3 python3; do \
+  $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; echo $$python)
 CONFIG ?= config/callgate.yaml
 ARGS ?=
 BIN := .venv/bin
@@ -48,8 +50,11 @@ check: $(READY)  ## style, types, layers, sizes, and that generated pages are cu
 test: $(READY) system  ## every test, end to end ones included
 	$(BIN)/pytest $(ARGS)
 
-bench: $(READY) system  ## callgate and Kamailio side by side under SIPp; writes load/results and the README's table
-	$(BIN)/python -m load.run $(ARGS)
+compiled: $(READY)  ## a copy of callgate in build/compiled whose hot part is compiled (needs a C compiler)
+	$(BIN)/python -m load.compile build/compiled
+
+bench: compiled system  ## compiled callgate and Kamailio side by side under SIPp; writes load/results and the README's table
+	$(BIN)/python -m load.run --callgate 'env PYTHONPATH=$(CURDIR)/build/compiled $(CURDIR)/$(BIN)/python -m proxy' $(ARGS)
 
 clean:  ## remove what setup and tests made (not var, the data of runs)
 	rm -rf .venv build dist .cache load/work .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
