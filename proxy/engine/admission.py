@@ -66,7 +66,9 @@ def _call(
         callee.account.aor if callee.account is not None else callee.user,
         now,
     )
-    upstream = tuple(request.all_values("record-route")) if "record-route" in request.keys else ()
+    upstream = (
+        calls.readable_routes(request.all_values("record-route")) if "record-route" in request.keys else ()
+    )
     peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq
     call = Call(core.ids.tag(), request.call_id, peer, record, txn)

@@ -10,6 +10,7 @@ from proxy.engine.call import Budget, Call, CallState, Dialog, Peer
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
 from proxy.engine.lines import raw_value
+from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Response
 
 if TYPE_CHECKING:
@@ -127,7 +128,14 @@ def routes_beyond(core: Core, response: Response) -> tuple[str, ...]:
         if value.startswith(core.own_prefixes):
             break
         beyond.insert(0, value)
-    return tuple(beyond)
+    return readable_routes(beyond)
+
+
+def readable_routes(values: list[str]) -> tuple[str, ...]:
+    """A route set of which one value cannot be read is none: nobody may be sent what we would refuse ourselves."""
+    if any("<" not in value or parse_name_addr(value) is None for value in values):
+        return ()
+    return tuple(values)
 
 
 def refresh_target(context: Context, response: Response) -> None:

@@ -119,7 +119,8 @@ def _bye(core: Core, call: Call, dialog: Dialog, from_caller: bool, now: float) 
 def dialog_lost(core: Core, context: Context, status: int, now: float) -> None:
     """RFC 3261 §12.2.1.2: 481, 408 or silence within a dialog: the far side knows nothing of it."""
     call, dialog = context.call_of_dialog, context.dialog
-    if call is None or dialog is None or not dialog.confirmed:
+    if call is None or dialog is None or not dialog.confirmed or call.state is not CallState.ANSWERED:
+        # While our own BYEs are under way it is they that end the dialog.
         return
     dialog.over = True
     if all(each.over for each in call.dialogs if each.confirmed):

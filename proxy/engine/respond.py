@@ -43,7 +43,9 @@ def on_response(core: Core, branch: Branch, response: Response, now: float) -> N
         branch.provisional = True
     else:
         top_via_off(response)
-        if status < 200:
+        if "via" not in response.keys:
+            _meant_for_us(core, context, branch, response, now)
+        elif status < 200:
             _provisional(core, context, branch, response, now)
         elif status < 300:
             _success(core, context, branch, response, now)
@@ -53,6 +55,16 @@ def on_response(core: Core, branch: Branch, response: Response, now: float) -> N
             return
     if branch.cancel_wanted:
         cancel(core, branch, now)
+
+
+def _meant_for_us(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
+    """RFC 3261 §16.7 step 3: with no Via left it must not be forwarded. Of a final that is a branch that failed."""
+    branch.provisional = True
+    if response.status < 200:
+        return
+    if response.status < 300 and context.invite and not branch.done:
+        teardown.late_answer(core, context.call, branch, response, now)
+    branch_failed(core, branch, 500, now)
 
 
 def _provisional(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:

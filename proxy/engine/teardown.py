@@ -21,6 +21,7 @@ from proxy.engine.targets import by_route_or_uri
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request, Response
 from proxy.sip.serialise import render
+from proxy.sip.uri import request_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -101,7 +102,7 @@ def _end_dialogs(core: Core, call: Call, now: float) -> None:
 
 def ack_passed(core: Core, call: Call, dialog: Dialog, now: float) -> None:
     """The ACK for the 2xx went to the callee."""
-    if dialog.acked:
+    if dialog.acked or not dialog.confirmed:
         return
     dialog.acked = True
     if call.state is CallState.CUTTING and not dialog.over:
@@ -130,7 +131,7 @@ def _send_bye(core: Core, bye: Bye, now: float, extra: tuple[str, ...] = ()) -> 
     to, frm = (caller, callee) if bye.to_caller else (callee, caller)
     frm.cseq += 1
     contact = parse_name_addr(to.target)
-    uri = contact.uri if contact is not None else _flow_uri(to.flow)
+    uri = request_uri(contact.uri) if contact is not None else _flow_uri(to.flow)
     lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
     keys = ["route"] if to.routes else []
     request = Request(
@@ -214,7 +215,7 @@ def _credentials(core: Core, bye: Bye, response: Response) -> str:
     if secret is None:
         return ""
     contact = parse_name_addr(peer.target)
-    uri = contact.uri if contact is not None else _flow_uri(peer.flow)
+    uri = request_uri(contact.uri) if contact is not None else _flow_uri(peer.flow)
     proxy = response.status == 407
     name = "Proxy-Authorization" if proxy else "Authorization"
     for challenge in response.values("proxy-authenticate" if proxy else "www-authenticate"):
@@ -237,7 +238,7 @@ def late_answer(core: Core, call: Call | None, branch: Branch, response: Respons
         return
     core.counters.late_answers += 1
     contact = parse_name_addr(raw_value(response, "contact"))
-    uri = contact.uri if contact is not None else branch.target.uri
+    uri = request_uri(contact.uri) if contact is not None else branch.target.uri
     routes = calls.routes_beyond(core, response)
     text = core.texts[txn.flow.local]
     common = [
