@@ -98,6 +98,17 @@ class Phone:
         lines = [f"ACK {uri} SIP/2.0", *copied, f"CSeq: {answer.cseq} ACK", "Max-Forwards: 70"]
         self.send("\r\n".join([*lines, "Content-Length: 0", "", ""]))
 
+    def cancel_of(self, invite: str) -> str:
+        """RFC 3261 §9.1: of an INVITE that was sent."""
+        uri = invite.split()[1]
+        copied = [
+            f"{name}: {_header(invite, name)}" for name in ("Via", "From", "To", "Call-ID", "Max-Forwards")
+        ]
+        cseq = _header(invite, "CSeq").split()[0]
+        return "\r\n".join(
+            [f"CANCEL {uri} SIP/2.0", *copied, f"CSeq: {cseq} CANCEL", "Content-Length: 0", "", ""]
+        )
+
     def send(self, message: str) -> None:
         """To who sent the last datagram; at first to callgate."""
         data = message.encode("latin-1")

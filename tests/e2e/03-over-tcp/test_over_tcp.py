@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from tests.e2e.service import Tariff
 from tests.e2e.stage import Stage
 
@@ -26,3 +28,11 @@ def test_thirty_calls_share_one_connection_each_way(stage: Stage) -> None:
     assert all(";transport=tcp" in invite.value("Record-Route") for invite in callee.received("INVITE "))
     for call_id in {invite.call_id for invite in callee.received("INVITE ")}:
         assert stage.callgate.record(call_id)["outcome"] == "success"
+
+
+def test_a_keep_alive_is_answered(stage: Stage) -> None:
+    """RFC 5626 §3.5.1: CRLF CRLF is a ping, CRLF its pong; messages around it are read as ever."""
+    with stage.phone("streamer", transport="TCP") as phone:
+        phone.send("\r\n\r\n")
+        assert phone.socket.recv(2, socket.MSG_WAITALL) == b"\r\n"
+        assert phone.ask(phone.register()).status == 401

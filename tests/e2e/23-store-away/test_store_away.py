@@ -11,7 +11,7 @@ import pytest
 
 from load.processes import Processes
 from tests.e2e.net import Net
-from tests.e2e.service import Callgate, Tariff, settings_of
+from tests.e2e.service import DOMAIN, Callgate, Tariff, settings_of
 from tests.e2e.stage import Provider, Stage
 from tests.redis import PrivateRedis, private_redis
 
@@ -26,6 +26,7 @@ TARIFFS = {
         for failure in FAILURES
     },
     "waits": Tariff(),
+    "hasty": Tariff({"lines": 1}, mode="gateway"),
     **{f"let-in-{failure}": Tariff({"success_calls": "1 per 1h"}) for failure in FAILURES},
 }
 
@@ -113,6 +114,28 @@ def test_new_calls_are_refused_and_running_ones_are_cut_and_settled(
     assert "total_duration" in bye.value("Reason")
     left = BUDGET_S - LIMIT_S
     assert left - 0.6 <= bye.at - caller.one("SIP/2.0 200").at <= left + 1.0
+
+
+@pytest.mark.parametrize("callgate", ["refuse"], indirect=True)
+def test_who_gives_up_while_the_store_is_asked_holds_nothing(stage: Stage, own_redis: PrivateRedis) -> None:
+    store = Store(own_redis)
+    provider = stage.provider()
+    uri = f"sip:{provider.number}@{DOMAIN}"
+    with stage.phone("hasty", host=Net.TRUSTED) as phone:
+        store.fails("hangs")
+        invite = phone.request("INVITE", uri, f"Contact: <{phone.contact}>")
+        phone.send(invite)
+        phone.send(phone.cancel_of(invite))
+        answers = [phone.receive() for _ in range(3)]
+        phone.acknowledge(answers[-1])
+        store.is_back()
+    assert [answer.status for answer in answers] == [100, 200, 487]
+    # The admission came through after all, and was given back: its only line is free, and nothing failed.
+    callee = stage.callee(provider)
+    stage.callgate.until("it takes calls", stage.callgate.ready)
+    caller = stage.caller(who="hasty", number=provider.number)
+    caller.succeeds()
+    callee.succeeds()
 
 
 @pytest.mark.parametrize("callgate", ["admit"], indirect=True)

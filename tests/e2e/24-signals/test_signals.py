@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from load.processes import Processes
 from tests.e2e.net import PATIENCE_S, Net
-from tests.e2e.service import Callgate, Tariff, settings_of
+from tests.e2e.service import Callgate, Settings, Tariff, settings_of
 from tests.e2e.stage import Stage
 from tests.redis import PrivateRedis
 
@@ -83,6 +83,29 @@ def test_sigterm_lets_running_calls_end_and_takes_no_new_ones(stage: Stage) -> N
     assert callee.one("BYE ").values("Reason") == []
     assert callgate.running.wait(PATIENCE_S) == 0
     assert callgate.record(caller.call_id)["ended_by"] == "caller"
+
+
+def test_what_runs_longer_than_the_drain_is_ended(
+    net: Net,
+    redis: PrivateRedis,
+    serve: Callable[[Settings], Callgate],
+    stage_of: Callable[[Callgate], Stage],
+) -> None:
+    settings = settings_of(net, redis.url, host=20)
+    settings["timers"] = {"drain_timeout": "1s"}
+    stage = stage_of(serve(settings))
+    provider = stage.provider()
+    callee = stage.callee(provider)
+    caller = stage.caller("hung-up-on", who="stays", number=provider.number)
+    callee.await_message("ACK ")
+    stage.callgate.terminate()
+    caller.succeeds()
+    callee.succeeds()
+    for side in (caller, callee):
+        assert side.one("BYE ").values("Reason") != []
+    assert stage.callgate.running.wait(PATIENCE_S) == 0
+    record = stage.callgate.record(caller.call_id)
+    assert (record["ended_by"], record["outcome"]) == ("callgate", "success")
 
 
 def reload(callgate: Callgate, outcome: str) -> None:
