@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.engine.lines import remove_all
 from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
 from proxy.sip.message import Request
-from proxy.sip.uri import parse_uri
+from proxy.sip.uri import parse_uri, request_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -116,7 +116,7 @@ def _restore_request_uri(request: Request) -> None:
     last = parse_name_addr(routes[-1]) if routes else None
     if last is None:
         return
-    request.uri = last.uri
+    request.uri = request_uri(last.uri)
     remove_all(request, "route")
     if len(routes) > 1:
         request.lines.insert(0, "Route: " + ", ".join(routes[:-1]))
@@ -138,4 +138,4 @@ def by_route_or_uri(core: Core, request: Request) -> Target | None:
     # the last Route value.
     rest = [*values[1:], f"<{request.uri}>"]
     remove_all(request, "route")
-    return hop_of(core, route.uri, route.uri, ("Route: " + ", ".join(rest),))
+    return hop_of(core, route.uri, request_uri(route.uri), ("Route: " + ", ".join(rest),))

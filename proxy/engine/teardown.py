@@ -18,6 +18,7 @@ from proxy.engine.digest import answer as digest_answer
 from proxy.engine.forward import NO_REQUEST, Branch, cancel_all
 from proxy.engine.lines import raw_value
 from proxy.engine.targets import by_route_or_uri
+from proxy.sip.grammar import CSEQ_MAX
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request, Response
 from proxy.sip.serialise import render
@@ -129,7 +130,8 @@ def _send_bye(core: Core, bye: Bye, now: float, extra: tuple[str, ...] = ()) -> 
     call, dialog = bye.call, bye.dialog
     caller, callee = call.caller, dialog.callee
     to, frm = (caller, callee) if bye.to_caller else (callee, caller)
-    frm.cseq += 1
+    # RFC 3261 §8.1.1.5: at the end of its numbers there is no higher one.
+    frm.cseq = min(frm.cseq + 1, CSEQ_MAX)
     contact = parse_name_addr(to.target)
     uri = request_uri(contact.uri) if contact is not None else _flow_uri(to.flow)
     lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
@@ -254,7 +256,7 @@ def late_answer(core: Core, call: Call | None, branch: Branch, response: Respons
         return
     branch.late_bye_sent = True
     bye_branch = core.ids.branch(0)
-    bye = [text.via + bye_branch, *common, f"CSeq: {response.cseq + 1} BYE"]
+    bye = [text.via + bye_branch, *common, f"CSeq: {min(response.cseq + 1, CSEQ_MAX)} BYE"]
     reason = call.cut_reason if call is not None else None
     if reason is not None:
         bye.append(_reason_line(core, reason))

@@ -132,3 +132,31 @@ def test_a_second_2xx_without_a_via_does_not_end_the_call(world: World) -> None:
     callee.send("SIP/2.0 200 OK", f"Via: {invite.via.value}", *again[:-1])
     assert callee.got() == []
     assert len(world.engine.core.calls) == 1
+
+
+def test_a_caller_at_the_end_of_its_numbers_gets_a_number_all_the_same(world: World) -> None:
+    # RFC 3261 §8.1.1.5. Story: our BYE said CSeq: 4294967296.
+    caller, callee, _, ok = set_up(world)
+    caller.within("INFO", ok, 2**32 - 1)
+    callee.got()
+    world.handle(Hangup("c1"))
+    [bye] = callee.requests()
+    assert bye.cseq == 2**32 - 1
+    world.advance(100)
+    world.idle()
+
+
+def test_a_strict_routers_last_route_gives_only_what_may_stand_in_a_request_line(world: World) -> None:
+    caller, callee, _, ok = set_up(world)
+    ours = ok.all_values("record-route")[0].strip("<>")
+    caller.request(
+        "INFO",
+        ours,
+        "c1",
+        2,
+        ok.value("from") or "",
+        ok.value("to") or "",
+        "Route: <sip:provider@192.0.2.20;method=BYE?Route=%3Csip:a%3E>",
+    )
+    [info] = callee.requests()
+    assert info.uri == "sip:provider@192.0.2.20"
