@@ -16,6 +16,7 @@ from load.processes import Processes
 from tests.e2e.net import Net
 from tests.e2e.service import Callgate, Settings, Tariff, settings_of
 from tests.e2e.stage import Providers, Stage
+from tests.e2e.store import held
 from tests.redis import PrivateRedis, private_redis
 
 
@@ -69,13 +70,6 @@ def callgate(
         assert service.metric("callgate_internal_errors_total") == 0, service.running.tail(60)
         service.until("all calls are over", lambda: service.metric("callgate_calls_active") == 0)
         assert held(redis) == []
-
-
-def held(redis: PrivateRedis) -> list[str]:
-    """Keys under which a payer has calls (policies/keys.py)."""
-    with redis.client() as client:
-        keys = (str(key, "utf-8") for key in client.keys("cg:*"))
-        return [key for key in keys if key.endswith((":po", ":pi", ":to", ":ti")) and client.zcard(key)]
 
 
 @pytest.fixture
