@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from load.processes import Child, Processes, wait_until
-from tests.e2e.net import PATIENCE_S, Address, Transport, free_port
+from tests.e2e.net import PATIENCE_S, Address, Transport
 from tests.tools import require
 
-HOST = "127.0.0.1"
+SIP_PORT, CONTROL_PORT = 15060, 14444
+"""On an address of its own each, so nobody else is there. baresip takes the port after its SIP port too, for TLS."""
 MODULES = Path("/usr/lib/baresip/modules")
 
 CONFIG = """\
@@ -44,7 +45,7 @@ ACCOUNT = (
     'outbound="sip:{proxy};transport={transport}";regint=600;answermode=auto;audio_codecs=PCMA/8000/1'
 )
 
-_FIRST_PACKET = re.compile(r"incoming rtp for 'audio' established, receiving from (\S+):\d+")
+_AUDIO_ADDRESS = re.compile(r"^c=IN IP4 (\S+)", re.MULTILINE)
 _PACKETS = re.compile(r"^packets:\s+(\d+)\s+(\d+)", re.MULTILINE)
 
 
@@ -55,6 +56,7 @@ class Baresip:
         self,
         processes: Processes,
         folder: Path,
+        host: str,
         user: str,
         password: str,
         proxy: Address,
@@ -64,12 +66,12 @@ class Baresip:
         program = require("baresip")
         folder.mkdir()
         self.user = user
-        self._control_port = free_port(HOST)
+        self.host = host
         (folder / "config").write_text(
             CONFIG.format(
-                host=HOST,
-                sip_port=free_port(HOST),
-                control_port=self._control_port,
+                host=host,
+                sip_port=SIP_PORT,
+                control_port=CONTROL_PORT,
                 user=user,
                 modules=MODULES,
             )
@@ -92,7 +94,7 @@ class Baresip:
 
     def _connected(self) -> bool:
         try:
-            self._socket = socket.create_connection((HOST, self._control_port), PATIENCE_S)
+            self._socket = socket.create_connection((self.host, CONTROL_PORT), PATIENCE_S)
         except ConnectionRefusedError:
             return False
         return True
@@ -142,12 +144,15 @@ class Baresip:
             assert data, f"{self.child.name} has ended:\n{self.child.tail(40)}"
             self._buffer += data
 
-    def audio_from(self) -> str:
-        """The address its audio comes from. Returns as soon as there is some."""
+    def await_audio(self) -> None:
+        """Returns as soon as some comes in."""
         wait_until(
-            "audio comes in", lambda: _FIRST_PACKET.search(self._said()) is not None, self.child, PATIENCE_S
+            "audio comes in", lambda: "incoming rtp for 'audio' established" in self._said(), self.child
         )
-        return str(_FIRST_PACKET.findall(self._said())[-1])
+
+    def audio_addresses(self) -> set[str]:
+        """All that stood in session descriptions it sent and received."""
+        return set(_AUDIO_ADDRESS.findall(self._said()))
 
     def packets(self, call: int) -> tuple[int, int]:
         """RTP packets sent and received in its call with this number, from 1. It says so when the call is over."""

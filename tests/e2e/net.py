@@ -39,6 +39,8 @@ class Net:
     """A trunk with identity `pai`."""
     OUTSIDE = 13
     """A trunk with identity `none`."""
+    SOFTPHONES = 30
+    """The first of those with an address of their own."""
     PROVIDERS = 100
     """The first of them."""
 
