@@ -1,0 +1,310 @@
+"""The pure engine in a world where anything may happen, watched: what tests/fuzz/test_engine.py plays with.
+
+`Soup.handle` gives the engine one event and looks at all its effects; what must never be is asserted there, at once.
+What is over for good (each lease given back, nothing left) is asserted by `Soup.settle`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import lru_cache
+from typing import Any
+
+from config.load import assemble
+from config.schema import Config
+from config.tariffs import Plan, Subscriber
+from policies.catalog import build
+from policies.lease import Leg
+from policies.verdicts import Admitted, AdmitVerdict, Registered, Unavailable
+from proxy.engine.call import Call, CallState
+from proxy.engine.effects import (
+    AskAdmission,
+    AskBindings,
+    AskName,
+    AskRegister,
+    CallAnswered,
+    RegisterAsk,
+    ReleaseLease,
+    Transmit,
+    WriteRecord,
+)
+from proxy.engine.engine import Engine
+from proxy.engine.events import (
+    AdmissionDecided,
+    BindingsFound,
+    Event,
+    FramingFailed,
+    Hangup,
+    MessageIn,
+    NameFound,
+    RegisterDecided,
+    TimerFired,
+)
+from proxy.engine.record import CallRecord
+from proxy.engine.snapshot import Snapshot
+from proxy.sip.flow import Flow, FlowTable, Local
+from proxy.sip.message import ErrorKind, ParseError, Request, Response
+from proxy.sip.parse import parse
+
+WALL = 1_785_000_000.0
+PLANS: dict[str, Any] = {
+    "office": {
+        "categories": {
+            "softphone": {"call_duration": "30s", "total_duration": "5m per 1d", "fail_calls": "5 per 1h"},
+            "gateway": {"lines": 3, "total_duration": "10m per 1d"},
+        }
+    }
+}
+
+
+def _subscriber(name: str, mode: str, **more: Any) -> dict[str, Any]:
+    return {
+        "accounts": [{"user": name, "password": "secret", "mode": mode, **more}],
+        "activations": [{"plan": "office", "since": "2026-01-01"}],
+    }
+
+
+SUBSCRIBERS: dict[str, Any] = {
+    "alice": _subscriber("alice", "softphone"),
+    "bob": _subscriber("bob", "gateway"),
+    "off": _subscriber("off", "softphone", disabled=True),
+    "poor": {"accounts": [{"user": "poor", "password": "secret", "mode": "softphone"}]},
+}
+TRUNKS: dict[str, Any] = {
+    "pbx": {"from": ["192.0.2.10/32"], "identity": "from", "targets": ["sip:192.0.2.10"]},
+    "asserting": {"from": ["192.0.2.11/32"], "identity": "pai"},
+    "provider": {
+        "targets": ["sip:192.0.2.20", "sip:192.0.2.21:5070;transport=tcp"],
+        "from": ["192.0.2.20/31"],
+        "credentials": {"username": "us", "password": "secret"},
+    },
+    "named": {"targets": ["sip:first.example.org", "sip:second.example.org;transport=tcp"]},
+}
+
+
+@lru_cache
+def snapshot(number: int, on_store_failure: str) -> Snapshot:
+    """One of two that a service may change between. `on_store_failure` is the same from start to end."""
+    config = Config.model_validate(
+        {
+            "domains": ["example.com", "example.net"],
+            "listen": ["udp://192.0.2.1:5060"],
+            "store": {"on_store_failure": on_store_failure},
+            "trunks": TRUNKS,
+            "routes": [{"match": "^9", "to": "named"}, {"match": "^[0-9]+$", "to": "provider"}],
+            "auth": {"invite": ("digest", "registered_source")[number]},
+            "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
+        }
+    )
+    plans = {name: Plan.model_validate(plan) for name, plan in PLANS.items()}
+    names = tuple(SUBSCRIBERS)[: len(SUBSCRIBERS) - 2 * number]
+    subscribers = {name: Subscriber.model_validate(SUBSCRIBERS[name]) for name in names}
+    return Snapshot(config, build(assemble(config, plans, subscribers)))
+
+
+class Watched(dict[str, Call]):
+    """The engine's calls, and all it ever had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ever: dict[str, Call] = {}
+
+    def __setitem__(self, token: str, call: Call) -> None:
+        assert token not in self.ever
+        self.ever[token] = call
+        super().__setitem__(token, call)
+
+
+class Soup:
+    """An engine, its peers' end of all wires, and the limiter's."""
+
+    def __init__(self, on_store_failure: str) -> None:
+        self.on_store_failure = on_store_failure
+        self.udp = FlowTable(Local("UDP", "192.0.2.1", 5060, 4))
+        self.tcp = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
+        tables = [self.udp, self.tcp]
+        first = snapshot(0, on_store_failure)
+        self.engine = Engine(first, tables, random.Random(1), "here", b"secret")
+        self.core = self.engine.core
+        self.core.wall_offset = WALL
+        self.core.calls = self.calls = Watched()
+        self.now = 0.0
+        self.sent: list[tuple[Flow, Request | Response]] = []
+        """What the engine sent, newest last."""
+        self.asked: list[Leg] = []
+        """Questions to the limiter that wait for their verdict."""
+        self.registers: list[RegisterAsk] = []
+        self.lookups: list[object] = []
+        self.names: list[str] = []
+        self.legs: dict[str, Leg] = {}
+        """Every leg the limiter was asked for, by lease."""
+        self.held: set[str] = set()
+        """Leases admitted and not given back."""
+        self.answered: set[str] = set()
+        self.gone: set[str] = set()
+        """Leases given back."""
+        self.records: list[CallRecord] = []
+        self.replayed: set[str] = set()
+        """Tokens of calls whose verdict was that their credentials had been used: challenged again, no call."""
+        self._refused = False
+        """What came is no message: the answer repeats what is wrong with it."""
+        self._invites: set[str] = set()
+        """Branches of the INVITEs sent."""
+
+    # Events in, effects out ------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        self.handle(MessageIn(data, flow))
+
+    def decide(self, leg: Leg, verdict: AdmitVerdict) -> None:
+        """The limiter's verdict, which it gives once for each question."""
+        self.asked.remove(leg)
+        unbacked = isinstance(verdict, Unavailable) and self.on_store_failure == "admit" and not leg.aor
+        if isinstance(verdict, Admitted) or unbacked:
+            self.held.add(leg.lease)
+        if type(verdict).__name__ == "Replayed":
+            self.replayed.add(leg.lease[:-1])
+        self.handle(AdmissionDecided(leg, verdict))
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while (due := self.engine.timers.next_deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.handle(TimerFired())
+        self.now = until
+
+    def handle(self, event: Event) -> None:
+        self._refused = isinstance(event, FramingFailed)
+        if isinstance(event, MessageIn):
+            self._refused = isinstance(parse(event.data), ParseError)
+        for effect in list(self.engine.handle(event, self.now)):
+            match effect:
+                case Transmit():
+                    self._transmitted(effect.flow, effect.data)
+                case AskAdmission():
+                    leg = effect.leg
+                    assert leg.lease not in self.legs, "asked twice"
+                    self.legs[leg.lease] = leg
+                    self.asked.append(leg)
+                case CallAnswered():
+                    lease = effect.leg.lease
+                    assert lease in self.held, "answered without being admitted, or after its end"
+                    assert lease not in self.answered, "answered twice"
+                    self.answered.add(lease)
+                case ReleaseLease():
+                    lease = effect.leg.lease
+                    assert lease not in self.gone, "released twice"
+                    assert lease in self.held, "released and never held"
+                    self.held.discard(lease)
+                    self.gone.add(lease)
+                case WriteRecord():
+                    assert all(effect.record is not other for other in self.records), "written twice"
+                    self.records.append(effect.record)
+                case AskRegister():
+                    self.registers.append(effect.ask)
+                case AskBindings():
+                    self.lookups.append(effect.user)
+                case AskName():
+                    assert effect.host not in self.names, "asked for while it is being asked for"
+                    self.names.append(effect.host)
+        self._consistent()
+
+    def _transmitted(self, flow: Flow, data: bytes) -> None:
+        message = parse(data)
+        below = (
+            isinstance(message, ParseError) and message.kind is ErrorKind.VIA and data.startswith(b"SIP/2.0 ")
+        )
+        if isinstance(message, ParseError) and (self._refused or below):
+            # Of a response that is passed on, the Vias below ours are the peer's affair.
+            assert re.match(rb"SIP/2.0 \d\d\d [^\r\n]*\r\n([^\r\n]+\r\n)*\r\n", data), data
+            return
+        assert isinstance(message, Request | Response), (message.kind, message.reason, data)
+        self.sent.append((flow, message))
+        if isinstance(message, Request) and message.method == "INVITE":
+            self._forwarded(message)
+
+    def _forwarded(self, invite: Request) -> None:
+        """Nothing is forwarded that nobody admitted."""
+        again = invite.via.branch in self._invites
+        self._invites.add(invite.via.branch)
+        ours = re.match(
+            r"Record-Route: <sip:192\.0\.2\.1:5060(?:;transport=tcp)?;lr;c=([0-9a-f]+)>", invite.lines[1]
+        )
+        call = self.calls.ever.get(ours[1]) if ours else None
+        if call is not None and not invite.to_tag:
+            leases = {lease for lease in self.legs if lease[:-1] == call.token}
+            assert leases, "forwarded and nobody was asked"
+            # What was sent may be sent again after the end (RFC 3261 §17.1.1.2); nothing new is begun.
+            assert leases <= (self.held | self.gone if again else self.held), "forwarded without a lease"
+            return
+        pair = {invite.from_tag, invite.to_tag}
+        assert any(
+            call.call_id == invite.call_id
+            and call.record.decision == "admitted"
+            and any(pair == {call.caller.tag, dialog.callee.tag} for dialog in call.dialogs)
+            for call in self.calls.ever.values()
+        ), "an INVITE of no call was forwarded"
+
+    def _consistent(self) -> None:
+        """What holds between any two events."""
+        core = self.core
+        calls = {id(call) for line in core.by_call_id.values() for call in line}
+        assert calls == {id(call) for call in core.calls.values()}
+        assert all(call.state is not CallState.ENDED for call in core.calls.values())
+        for budget in core.budgets.values():
+            assert budget.calls
+            assert all(call.state is CallState.ANSWERED for call in budget.calls.values())
+        for call in core.calls.values():
+            if call.state is CallState.ANSWERED:
+                assert call.record.answered_at is not None
+                for leg in call.legs:
+                    most = leg.limits.call_duration
+                    assert most is None or self.now <= call.record.answered_at + most.value / 1000 + 1e-6, (
+                        "not cut"
+                    )
+        assert core.waiting_count == sum(map(len, core.waiting.values()))
+        assert set(core.waiting) <= set(self.names)
+
+    # The end ---------------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Everybody answers what they were asked, every call is hung up, and time goes by: nothing must be left."""
+        for _ in range(50):
+            while self.asked:
+                self.decide(self.asked[0], Unavailable())
+            while self.registers:
+                self.handle(RegisterDecided(self.registers.pop(), Registered([])))
+            while self.lookups:
+                self.handle(BindingsFound([], self.lookups.pop()))
+            while self.names:
+                self.handle(NameFound(self.names.pop(), []))
+            for call_id in tuple(self.core.by_call_id):
+                self.handle(Hangup(call_id))
+            self.advance(100)
+            if not (self.asked or self.registers or self.lookups or self.names or self.core.calls):
+                break
+        self.advance(400)
+        core, counters = self.core, self.engine.stack_counters
+        assert not core.calls
+        assert not core.budgets
+        assert not core.waiting
+        assert counters.started == counters.ended, "a transaction is left"
+        assert self.engine.timers.next_deadline() is None, "a timer is left"
+        assert not self.held, "a lease is still held"
+        assert self.gone >= self.answered
+        self._recorded()
+
+    def _recorded(self) -> None:
+        written = [id(record) for record in self.records]
+        for token, call in self.calls.ever.items():
+            challenged = token in self.replayed and not call.cancelled
+            assert written.count(id(call.record)) == (0 if challenged else 1), call.record.cause
+        mine = {id(call.record) for call in self.calls.ever.values()}
+        for record in self.records:
+            if id(record) not in mine:
+                assert (record.decision, record.outcome) == ("refused", "refused")
+            assert record.ended_at >= record.started_at
+            assert record.status >= 200
+            assert record.decision == "admitted" or record.answered_at is None
+            assert (record.outcome == "success") == (record.answered_at is not None)
