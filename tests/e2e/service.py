@@ -101,6 +101,8 @@ def settings_of(net: Net, store_url: str, host: int = Net.CALLGATE) -> Settings:
         # SIPp knows MD5 only and takes the first challenge it sees.
         "auth": {"algorithms": ["MD5", "SHA-256"]},
         "registrar": {"expires_min": "1s"},
+        # When the test process dies, so does SIPp; callgate then waits no longer than this for the calls it had.
+        "timers": {"drain_timeout": "10s"},
         "limits": {"loop_lag_max": "10s"},
         "log": {"format": "json"},
         "cdr": {"file": "cdr.jsonl"},

@@ -21,7 +21,7 @@ def test_silence_is_a_408_and_a_failure(
     stage_of: Callable[[Callgate], Stage],
 ) -> None:
     settings = settings_of(net, redis.url, host=2)
-    settings["timers"] = {"t1": "50ms"}
+    settings["timers"]["t1"] = "50ms"
     stage = stage_of(serve(settings))
     provider = stage.provider()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:

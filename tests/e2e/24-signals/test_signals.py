@@ -92,7 +92,7 @@ def test_what_runs_longer_than_the_drain_is_ended(
     stage_of: Callable[[Callgate], Stage],
 ) -> None:
     settings = settings_of(net, redis.url, host=20)
-    settings["timers"] = {"drain_timeout": "1s"}
+    settings["timers"]["drain_timeout"] = "1s"
     stage = stage_of(serve(settings))
     provider = stage.provider()
     callee = stage.callee(provider)

@@ -20,7 +20,7 @@ def test_a_call_on_a_line_that_loses_everything_once(
     stage_of: Callable[[Callgate], Stage],
 ) -> None:
     settings = settings_of(net, redis.url, host=15)
-    settings["timers"] = {"t1": "100ms"}
+    settings["timers"]["t1"] = "100ms"
     stage = stage_of(serve(settings))
     provider = stage.provider()
     behind = Provider("", (net.host(16), net.sip_port), "UDP")
