@@ -14,7 +14,7 @@ TARIFFS = {"terse": Tariff({"call_duration": "1h"})}
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_terse_phone_is_served_like_any_other(stage: Stage, transport: Transport) -> None:
     provider = stage.provider(transport)
-    callee = stage.callee(provider)
+    callee = stage.callee(provider, "compact-callee")
     caller = stage.caller("compact-caller", who="terse", number=provider.number, transport=transport)
     caller.succeeds()
     callee.succeeds()
