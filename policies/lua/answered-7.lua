@@ -13,7 +13,7 @@ local done = call('ZREM', pending, ARGV[4])
 if done == 1 then
   if total_max > 0 and total_counts ~= 3 - own then
     running = running + 1
-    if now >= tw + total_period then tw, tn = now, 0 end
+    opened(now, total_period)
   end
   if success_max > 0 and success_counts ~= 3 - own then
     sw, sn = touched(sw, sn, now, success_period)

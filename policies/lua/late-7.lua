@@ -30,13 +30,12 @@ if not expires then
   if not lapsed_at then was = nil end
 end
 local news = was or unheard and not call('ZSCORE', KEYS[6], 'x' .. lease)
-if what == 'answered' and was == talking then news = false end
 
--- More or less talk between two moments: what lies before this window belonged to one that is over.
+-- More or less talk between two moments: what lies before the end of the last window belonged to that.
 local function charge(from, to, sign)
-  if from >= tw + total_period then tw, tn = from, 0 end
-  if to >= tw + total_period then tw, tn = to - (to - tw) % total_period, 0 end
-  tn = math.max(0, tn + sign * math.max(0, to - math.max(from, tw)))
+  opened(from, total_period)
+  rolled(to, total_period)
+  tn = math.max(0, tn + sign * math.max(0, to - math.max(from, tp)))
 end
 
 if news then
@@ -52,7 +51,7 @@ if news then
     sw, sn = touched(sw, sn, answered_at, success_period)
   end
   if draws and talks then
-    local settled = was == talking and (lapsed_at or now) or math.min(answered_at, upto)
+    local settled = was == talking and (lapsed_at or now) or answered_at
     if upto >= settled then charge(settled, upto, 1) else charge(upto, settled, -1) end
   end
   call('ZREM', pending, lease)

@@ -120,7 +120,10 @@ class Payer:
 
     def lines(self) -> int:
         """Calls that hold a line, lapsed ones that nobody has noticed included."""
-        return sum(int(self.client.zcard(key)) for key in self._keys()[1:5])
+        pipeline = self.client.pipeline(transaction=False)
+        for key in self._keys()[1:5]:
+            pipeline.zcard(key)
+        return sum(pipeline.execute())
 
     def _leg(self, lease: str, direction: Direction) -> tuple[bytes, bytes]:
         return lease.encode(), b"1" if direction == "out" else b"2"

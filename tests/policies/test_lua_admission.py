@@ -70,6 +70,17 @@ class TestSuccessAndFail:
         payer.pass_time(1)
         assert payer.admit("c") == 0
 
+    def test_an_outcome_at_the_very_end_of_a_window_opens_the_next(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, limits(success=limit("success_calls", 2, 20_000)))
+        for lease in "ab":
+            payer.admit(lease)
+        payer.answered("a")
+        payer.pass_time(20_000)
+        payer.answered("b")
+        assert payer.admit("c") == 0
+        payer.answered("c")
+        assert payer.admit("d") == (SUCCESS, 20_000)
+
     def test_a_call_given_back_leaves_no_trace(self, redis_client: Redis) -> None:
         payer = Payer(redis_client, limits(lines=1, fail=limit("fail_calls", 1, HOUR)))
         payer.admit("a")

@@ -170,3 +170,46 @@ class TestToldInTime:
         payer = Payer(redis_client, limits(total=limit("total_duration", 100_000, 120_000, "both")))
         payer.late("a", "success", answered_ago=150_000, ended_ago=10_000, unheard=True)
         assert used_ms(payer) == 20_000
+
+
+class TestAnswersFromTheSpool:
+    """Their instance may be dead: they settle the past, and take no lease."""
+
+    def test_a_call_that_nobody_asserts_talked_as_long_as_its_lease_would_have_lasted(
+        self, redis_client: Redis
+    ) -> None:
+        payer = Payer(redis_client, BUDGET)
+        payer.late("a", "answered", answered_ago=100_000, unheard=True)
+        payer.late("a", "answered", answered_ago=100_000, unheard=True)
+        assert payer.lines() == 0
+        assert used_ms(payer) == LEASE_MS
+
+    def test_an_answer_before_the_lease_lapsed(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, limits(total=BUDGET.total_duration, fail=limit("fail_calls", 1, DAY)))
+        payer.admit("a")
+        payer.pass_time(2 * LEASE_MS)
+        assert payer.admit("b")[0] == FAIL
+        payer.late("a", "answered", answered_ago=2 * LEASE_MS - 10_000)
+        assert payer.lines() == 0
+        assert used_ms(payer) == LEASE_MS - 10_000
+        assert payer.admit("b") == 0
+
+    def test_an_answer_after_the_lease_lapsed(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, BUDGET)
+        payer.admit("a")
+        payer.pass_time(2 * LEASE_MS)
+        payer.renew([])
+        payer.late("a", "answered", answered_ago=10_000)
+        assert used_ms(payer) == 0
+        payer.late("a", "success", answered_ago=10_000, ended_ago=4_000)
+        assert used_ms(payer) == 6_000
+
+    def test_a_lease_that_is_held_keeps_its_expiry(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, BUDGET)
+        payer.admit("a")
+        payer.pass_time(20_000)
+        payer.late("a", "answered", answered_ago=5_000)
+        payer.pass_time(LEASE_MS)
+        payer.renew([])
+        assert payer.lines() == 0
+        assert used_ms(payer) == LEASE_MS - 15_000

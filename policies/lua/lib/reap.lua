@@ -24,8 +24,4 @@ if lapsed > 0 then
   call('PEXPIRE', KEYS[6], 86400000)
 end
 -- More than a batch: this script runs at the moment of the last one reaped, the next script goes on from there.
-now, due, dirty, kept = horizon, horizon + ttl, true, false
-for key = 2, 5 do
-  local first = call('ZRANGE', KEYS[key], 0, 0, 'WITHSCORES')[2]
-  if first then due = math.min(due, tonumber(first)) end
-end
+now, due, dirty, kept = horizon, first_expiry(horizon + ttl), true, false
