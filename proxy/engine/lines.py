@@ -62,6 +62,7 @@ def take_own_credentials(core: Core, request: Request) -> None:
         if keys[i] != "proxy-authorization":
             continue
         credentials = parse_auth(request.lines[i].partition(":")[2])
+        named = credentials.params.get("realm") if credentials is not None else None
         # What nobody can read is of no use to anybody.
-        if credentials is None or credentials.params.get("realm") in (None, *ours):
+        if named is None or named in ours:
             del keys[i], request.lines[i]
