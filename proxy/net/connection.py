@@ -17,7 +17,7 @@ class Owner(Protocol):
     """The listener a connection belongs to."""
 
     def opened(self, connection: Connection) -> Flow | None:
-        """The connection's flow; None when there are too many connections already."""
+        """The connection's flow; None when there are too many connections already, or its peer is gone again."""
 
     def lost(self, connection: Connection) -> None:
         """It is closed, whoever did it."""

@@ -135,7 +135,11 @@ class TcpSocket:
         if len(self._by_number) >= self._connections_max:
             self._counters.connections_refused += 1
             return None
-        host, port = connection.transport.get_extra_info("peername")[:2]
+        peer = connection.transport.get_extra_info("peername")
+        if peer is None:
+            # Its peer has reset it before we got to it.
+            return None
+        host, port = peer[:2]
         self._number += 1
         self._by_number[self._number] = connection
         self._by_peer[host, port] = connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 import pytest
 
@@ -294,5 +295,23 @@ def test_after_close_nothing_is_told_and_the_port_is_free() -> None:
             again.listen()
         assert net.sink.failed == []
         writer.close()
+
+    run(main())
+
+
+def test_a_connection_that_is_reset_before_we_accept_it_is_nothing() -> None:
+    # Story: it had no peer any more, which raised in the middle of accepting.
+    async def main() -> None:
+        problems: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        async with Net(("TCP", "127.0.0.1")) as net:
+            with socket.create_connection(net.address()) as peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reader, writer = await asyncio.open_connection(*net.address())
+            writer.write(message())
+            await net.sink.until(lambda: bool(net.sink.messages))
+            assert net.network.counters.connections_open == 1
+            writer.close()
+        assert problems == []
 
     run(main())
