@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -68,8 +68,8 @@ SPICE = [
 ]
 
 
-def mutated(rng: random.Random) -> bytes:
-    data = bytearray(rng.choice(SEEDS))
+def mutated(rng: random.Random, seeds: Sequence[bytes] = SEEDS) -> bytes:
+    data = bytearray(rng.choice(seeds))
     for _ in range(rng.randint(1, 6)):
         at = rng.randint(0, len(data))
         match rng.randint(0, 5):

@@ -307,7 +307,7 @@ def test_a_connection_that_is_reset_before_we_accept_it_is_nothing() -> None:
         async with Net(("TCP", "127.0.0.1")) as net:
             with socket.create_connection(net.address()) as peer:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            reader, writer = await asyncio.open_connection(*net.address())
+            _, writer = await asyncio.open_connection(*net.address())
             writer.write(message())
             await net.sink.until(lambda: bool(net.sink.messages))
             assert net.network.counters.connections_open == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def settings_of(net: Net, host: str, callee: Address, store_url: str) -> Setting
 class Stand:
     """One callgate and the sockets around it. A `with` block ends both."""
 
-    def __init__(self, net: Net, folder: Path) -> None:
+    def __init__(
+        self, net: Net, folder: Path, tariffs: Mapping[str, Tariff] = TARIFFS, **settings: Settings
+    ) -> None:
+        """`settings`: whole sections of callgate.yaml, instead of those above."""
         self._leave = ExitStack()
         self.ends = Ends()
         self._leave.callback(self.ends.close)
@@ -75,8 +79,8 @@ class Stand:
         redis = self._leave.enter_context(private_redis())
         processes = self._leave.enter_context(Processes())
         host = net.host(next(_HOSTS))
-        settings = settings_of(net, host, (self.callee.host, self.callee.port), redis.url)
-        self.service = Callgate(processes, folder, settings, TARIFFS)
+        usual = settings_of(net, host, (self.callee.host, self.callee.port), redis.url)
+        self.service = Callgate(processes, folder, usual | settings, tariffs)
         self.address = (host, net.sip_port)
         self._probe = self.ends.udp(net.host(next(_HOSTS)))
         self._probe_uri = f"sip:{host}:{net.sip_port}"
