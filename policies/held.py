@@ -10,12 +10,13 @@ from policies.lease import Leg
 class Payer:
     """One payer in one mode, as long as it has calls here (and a while longer)."""
 
-    __slots__ = ("arguments", "held", "keys", "limits", "queued", "renewals")
+    __slots__ = ("arguments", "held", "keys", "limits", "queued", "renewals", "state_key")
 
     def __init__(self, limits: Limits, lease_ms: int) -> None:
         self.limits = limits
         """The newest ones an admission came with: running calls are settled by the counters in force now."""
         self.keys = keys.call_keys(limits.payer, limits.mode)
+        self.state_key = keys.state_key(limits.payer, limits.mode)
         self.arguments = keys.limit_arguments(limits, lease_ms)
         self.held: dict[str, Held] = {}
         """By lease."""

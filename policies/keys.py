@@ -30,7 +30,6 @@ _NO_PERIOD_MS: Final = 10 * 365 * 86_400_000
 
 OUTGOING: Final = b"$1\r\n1\r\n"
 INCOMING: Final = b"$1\r\n2\r\n"
-EMPTY: Final = b"$0\r\n\r\n"
 
 
 def bulk(value: bytes) -> bytes:
@@ -55,12 +54,14 @@ def evalsha(script: Script, arguments: int) -> bytes:
 
 
 class Heads:
-    """The beginnings of the scripts' calls whose number of arguments is always the same."""
+    """The beginnings of the scripts' calls whose number of arguments is known."""
 
-    __slots__ = ("admit", "answered", "bindings", "ended", "late")
+    __slots__ = ("admit", "admit_callee", "admit_digest", "answered", "bindings", "ended", "late")
 
     def __init__(self, scripts: Scripts) -> None:
-        self.admit = evalsha(scripts.admit, 8)
+        self.admit = evalsha(scripts.admit, 5)
+        self.admit_callee = evalsha(scripts.admit, 6)
+        self.admit_digest = evalsha(scripts.admit, 8)
         self.answered = evalsha(scripts.answered, 5)
         self.ended = evalsha(scripts.ended, 6)
         self.late = evalsha(scripts.late, 9)

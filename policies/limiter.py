@@ -41,8 +41,7 @@ from policies.verdicts import (
 PAYERS_MAX: Final = 20_000
 """Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
 
-_NO_EXTRA: Final = keys.EMPTY + keys.number(0) * 2
-_BINDINGS: Final = keys.bulk(b"aor") + keys.number(0) * 2
+_BINDINGS: Final = keys.bulk(b"aor")
 _NONCE: Final = keys.bulk(b"nonce")
 
 _LIMIT_OF: Final[dict[int, Reason]] = {
@@ -165,13 +164,15 @@ class Limiter:
         payer = self._payer(leg.limits)
         held = Held(leg, payer)
         if leg.nonce:
-            extra = keys.nonce_key(leg.limits.payer, leg.nonce)
+            head, extra = self._heads.admit_digest, keys.nonce_key(leg.limits.payer, leg.nonce)
             tail = _NONCE + keys.number(leg.nc) + self._nonce_life
         elif leg.aor:
-            extra, tail = keys.bindings_key(leg.limits.payer, leg.aor), _BINDINGS
+            head, extra = self._heads.admit_callee, keys.bindings_key(leg.limits.payer, leg.aor)
+            tail = _BINDINGS
         else:
-            extra, tail = keys.state_key(leg.limits.payer, leg.limits.mode), _NO_EXTRA
-        packed = b"".join((self._heads.admit, payer.keys, extra, payer.arguments, held.packed, tail))
+            head, extra = self._heads.admit, payer.state_key
+            tail = b""
+        packed = b"".join((head, payer.keys, extra, payer.arguments, held.packed, tail))
         if not self._link.call(packed, self._admitted, held, self._admitted_late):
             self._loop.call_soon(self._undecided, held)
 

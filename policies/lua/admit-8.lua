@@ -3,19 +3,19 @@
 -- KEYS  1 state  2 pending outgoing  3 pending incoming  4 talking outgoing  5 talking incoming  6 gone  7 idle
 --       8 the nonce's key, the callee's bindings, or (neither) state again
 -- ARGV  1 limits  2 counters' names  3 lease's life, ms  4 lease  5 direction: 1 outgoing, 2 incoming
---       6 what KEYS[8] is: 'nonce', 'aor' or ''  7 nonce count  8 nonce's life, ms
+--       6 what KEYS[8] is: 'nonce' or 'aor', else none  7 nonce count  8 nonce's life, ms
 -- Output: admitted: the number of leases found lapsed; with bindings: {0, lapsed, record …}
 --         refused: {why, ms until that limit's window ends or -1, lapsed}; why: 1 total_duration  2 success_calls
 --         3 fail_calls  4 lines  5 replayed nonce count  6 callee not registered
 -- @include clock
 -- @include payer
--- @include replay
--- @include bindings
 local own, why, resets_in, found = tonumber(ARGV[5]), nil, -1, nil
 
-if ARGV[6] == 'nonce' and replayed(KEYS[8], tonumber(ARGV[7]), ARGV[8]) then
-  why = 5
+if ARGV[6] == 'nonce' then
+-- @include replay
+  if replayed(KEYS[8], tonumber(ARGV[7]), ARGV[8]) then why = 5 end
 elseif ARGV[6] == 'aor' then
+-- @include bindings
   found = {0, lapsed}
   for _, binding in ipairs(call('HVALS', KEYS[8])) do
     local expires, _, _, record = parsed(binding)
@@ -26,13 +26,14 @@ end
 
 -- An attempt that is pending holds a place in both counters until its outcome is known. Places so held come free at no
 -- time that could be told, unlike those of outcomes.
-local pending_out, pending_in = call('ZCARD', KEYS[2]), call('ZCARD', KEYS[3])
+local pending_out, pending_in = call('ZCARD', KEYS[2]), 0
+if success_counts > 1 or fail_counts > 1 or lines_max > 0 then pending_in = call('ZCARD', KEYS[3]) end
 local function check(code, max, period, counts, w, n)
   if why or max == 0 or counts == 3 - own then return end
   if now >= w + period then n = 0 end
   if n >= max then
     why, resets_in = code, w + period - now
-  elseif n + (counts ~= 2 and pending_out or 0) + (counts ~= 1 and pending_in or 0) >= max then
+  elseif n + counted(counts, pending_out, pending_in) >= max then
     why = code
   end
 end
@@ -42,10 +43,7 @@ if not why and total_max > 0 and total_counts ~= 3 - own and tn >= total_max and
 end
 check(2, success_max, success_period, success_counts, sw, sn)
 check(3, fail_max, fail_period, fail_counts, fw, fn)
-if not why and lines_max > 0 then
-  local talking = total_max > 0 and total_counts == 3 and running or drawing(3)
-  if pending_out + pending_in + talking >= lines_max then why = 4 end
-end
+if not why and lines_max > 0 and pending_out + pending_in + talking_out + talking_in >= lines_max then why = 4 end
 
 if not why then
   call('ZADD', KEYS[1 + own], now + ttl, ARGV[4])

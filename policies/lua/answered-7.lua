@@ -6,19 +6,21 @@
 --         with 0 in the third place nothing was counted: the lease is not held (late-7.lua then)
 -- @include clock
 -- @include payer
+-- @include touched
 local own = tonumber(ARGV[5])
 local pending, talking = KEYS[1 + own], KEYS[3 + own]
 
 local done = call('ZREM', pending, ARGV[4])
 if done == 1 then
   if total_max > 0 and total_counts ~= 3 - own then
-    running = running + 1
-    opened(now, total_period)
+    local from, to, period = now, now, total_period
+-- @include window
   end
   if success_max > 0 and success_counts ~= 3 - own then
     sw, sn = touched(sw, sn, now, success_period)
   end
   call('ZADD', talking, now + ttl, ARGV[4])
+  if own == 1 then talking_out = call('ZCARD', talking) else talking_in = call('ZCARD', talking) end
   due, dirty = math.min(due, now + ttl), true
 elseif call('ZSCORE', talking, ARGV[4]) then
   done = 1

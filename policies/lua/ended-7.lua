@@ -8,12 +8,13 @@
 --         does not know that it was answered (late-7.lua then)
 -- @include clock
 -- @include payer
+-- @include touched
 local own, lease, outcome = tonumber(ARGV[5]), ARGV[4], ARGV[6]
 
 local done = call('ZREM', KEYS[3 + own], lease)
-if done == 1 and total_max > 0 and total_counts ~= 3 - own then
-  running = running - 1
-elseif done == 0 and outcome ~= 'success' then
+if done == 1 then
+  if own == 1 then talking_out = call('ZCARD', KEYS[4]) else talking_in = call('ZCARD', KEYS[5]) end
+elseif outcome ~= 'success' then
   done = call('ZREM', KEYS[1 + own], lease)
   if done == 1 and outcome == 'fail' and fail_max > 0 and fail_counts ~= 3 - own then
     fw, fn = touched(fw, fn, now, fail_period)

@@ -10,6 +10,7 @@
 -- Output: {now, ms until total_duration is used up or -1, 1 = something was brought in, lapsed}
 -- @include clock
 -- @include payer
+-- @include touched
 local own, lease, what = tonumber(ARGV[5]), ARGV[4], ARGV[6]
 local pending, talking, unheard = KEYS[1 + own], KEYS[3 + own], ARGV[9] == '1'
 local answered_at = tonumber(ARGV[7]) >= 0 and now - ARGV[7] or nil
@@ -33,8 +34,8 @@ local news = was or unheard and not call('ZSCORE', KEYS[6], 'x' .. lease)
 
 -- More or less talk between two moments: what lies before the end of the last window belonged to that.
 local function charge(from, to, sign)
-  opened(from, total_period)
-  rolled(to, total_period)
+  local period = total_period
+-- @include window
   tn = math.max(0, tn + sign * math.max(0, to - math.max(from, tp)))
 end
 
@@ -65,7 +66,7 @@ if news then
     call('ZADD', KEYS[6], over and now or upto, (over and 'x' or 3 + own) .. lease)
     call('PEXPIRE', KEYS[6], 86400000)
   end
-  if total_max > 0 then running = drawing(total_counts) end
+-- @include talking
   dirty = true
 end
 -- @include exhaustion

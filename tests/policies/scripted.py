@@ -79,12 +79,12 @@ class Payer:
         self, lease: str, direction: Direction = "out", nonce: str = "", nc: int = 0, aor: str = ""
     ) -> Any:
         """0 (or a list of records) when admitted, else (why, ms until it resets)."""
-        extra, kind = keys.state_key(self.limits.payer, self.limits.mode), b""
+        extra, tail = keys.state_key(self.limits.payer, self.limits.mode), self._leg(lease, direction)
         if nonce:
-            extra, kind = keys.nonce_key(self.limits.payer, nonce), b"nonce"
+            extra = keys.nonce_key(self.limits.payer, nonce)
+            tail = (*tail, b"nonce", b"%d" % nc, b"%d" % NONCE_LIFE_MS)
         elif aor:
-            extra, kind = keys.bindings_key(self.limits.payer, aor), b"aor"
-        tail = (*self._leg(lease, direction), kind, b"%d" % nc, b"%d" % NONCE_LIFE_MS)
+            extra, tail = keys.bindings_key(self.limits.payer, aor), (*tail, b"aor")
         reply = self._run(SCRIPTS.admit, [*self._keys(), unpacked(extra)[0]], tail)
         if isinstance(reply, int):
             return 0
@@ -125,7 +125,7 @@ class Payer:
             pipeline.zcard(key)
         return sum(pipeline.execute())
 
-    def _leg(self, lease: str, direction: Direction) -> tuple[bytes, bytes]:
+    def _leg(self, lease: str, direction: Direction) -> tuple[bytes, ...]:
         return lease.encode(), b"1" if direction == "out" else b"2"
 
     def _keys(self) -> list[bytes]:

@@ -35,18 +35,19 @@ def _limit(option: str, values: st.SearchStrategy[int]) -> st.SearchStrategy[Lim
 tariffs = st.builds(
     limits,
     total=_limit("total_duration", _tens | st.integers(1, 300)),
-    success=_limit("success_calls", st.integers(2, 6)),
-    fail=_limit("fail_calls", st.integers(2, 6)),
-    lines=st.none() | st.integers(2, 6),
+    success=_limit("success_calls", st.integers(1, 4)),
+    fail=_limit("fail_calls", st.integers(1, 4)),
+    lines=st.one_of(st.none(), st.none(), st.integers(2, 5)),
 )
 
-_direction: st.SearchStrategy[Direction] = st.sampled_from(["out", "out", "in"])
+_direction: st.SearchStrategy[Direction] = st.sampled_from(["out", "in"])
 _outcome: st.SearchStrategy[Outcome] = st.sampled_from(["success", "fail", "fail", "void"])
 _which = st.integers(0, 9)
 
 Step = tuple[Any, ...]
 # What is done, and to which call: the number picks one that it can be done to, if there is any.
 _steps: tuple[st.SearchStrategy[Step], ...] = (
+    st.tuples(st.just("admit"), _direction),
     st.tuples(st.just("admit"), _direction),
     st.tuples(st.just("admit"), _direction),
     st.tuples(st.just("answer"), _which),

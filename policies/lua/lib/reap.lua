@@ -1,5 +1,7 @@
 -- Leases that were not renewed lapse, in the order of their expiry: talk is settled up to it and not beyond, a pending
 -- attempt failed at it. They stay in KEYS[6] for a day, for the case that their instance was only cut off (late-7.lua).
+-- @include first
+-- @include touched
 local found, batch_max = {}, 250
 local horizon = now
 for key = 2, 5 do
@@ -10,12 +12,16 @@ end
 table.sort(found, function(a, b) return a.at < b.at end)
 for _, one in ipairs(found) do
   if one.at <= horizon then
-    if total_max > 0 then drain(one.at, drawing(total_counts), total_period) end
+    if total_max > 0 then
+      local at, running, period = one.at, counted(total_counts, talking_out, talking_in), total_period
+-- @include drain
+    end
     if one.key < 4 and fail_max > 0 and fail_counts ~= 4 - one.key then
       fw, fn = touched(fw, fn, one.at, fail_period)
     end
     call('ZREM', KEYS[one.key], one.lease)
     call('ZADD', KEYS[6], one.at, one.key .. one.lease)
+-- @include talking
     lapsed = lapsed + 1
   end
 end

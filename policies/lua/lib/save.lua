@@ -1,6 +1,6 @@
 -- Kept a day longer than the longest window: then it means nothing any more. (`kept`: that was seen to a moment ago.)
 if dirty then
-  local state = struct.pack('<ddddddddd', due, t, tp, tw, tn, fw, fn, sw, sn) .. names
+  local state = struct.pack('<ddddddddddd', due, t, tp, tw, tn, fw, fn, sw, sn, talking_out, talking_in) .. names
   if kept then
     call('SET', KEYS[1], state, 'KEEPTTL')
   else

@@ -1,9 +1,13 @@
 -- Other counters are in force than when the state was written: the old ones are put aside under their names (KEYS[7]),
 -- so that they go on where they stood when their activation wins again. Running calls change over at once.
+-- @include first
 local pattern = '^(.*)\n(.*)\n(.*)\n(.*) (.*)$'
 local moment = state and first_expiry(now) or now
-local total, fail, success, counts, period = string.match(names, pattern)
-if total and total ~= '' then drain(moment, drawing(tonumber(counts)), tonumber(period)) end
+local total, fail, success, counts, drained = string.match(names, pattern)
+if total and total ~= '' then
+  local at, running, period = moment, counted(tonumber(counts), talking_out, talking_in), tonumber(drained)
+-- @include drain
+end
 local function put_aside(name, w, n, p)
   if name and name ~= '' then call('HSET', KEYS[7], name, w .. ' ' .. n .. ' ' .. p) end
 end
@@ -19,4 +23,5 @@ tw, tn, tp = taken_up(total)
 fw, fn = taken_up(fail)
 sw, sn = taken_up(success)
 call('PEXPIRE', KEYS[7], 400 * 86400000)
+-- @include talking
 t, names, dirty, kept = moment, ARGV[2], true, false
