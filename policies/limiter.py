@@ -41,6 +41,9 @@ from policies.verdicts import (
 PAYERS_MAX: Final = 20_000
 """Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
 
+ERROR_PAUSE_S: Final = 10.0
+"""The same error of the store is told once in so long."""
+
 _BINDINGS: Final = keys.bulk(b"aor")
 _NONCE: Final = keys.bulk(b"nonce")
 
@@ -54,6 +57,8 @@ _LIMIT_OF: Final[dict[int, Reason]] = {
 _REPLAYED: Final = 5
 _NOT_REGISTERED: Final = 6
 _OUTCOMES: Final = {outcome: keys.bulk(outcome.value.encode()) for outcome in Outcome}
+_SUCCESS: Final = Outcome.SUCCESS
+_SUCCESS_PACKED: Final = _OUTCOMES[Outcome.SUCCESS]
 
 
 class RegisterRequest(Protocol):
@@ -138,6 +143,8 @@ class Limiter:
         self._renewal = Renewal(
             self._link, scripts, counters, self._settlement, self._planned, lease_s=lease_s
         )
+        self._last_error = ("", 0.0)
+        """What it was, and until when it is not told again."""
         self._payers: dict[tuple[str, str], Payer] = {}
         self._payers_max = PAYERS_MAX
 
@@ -196,9 +203,11 @@ class Limiter:
         if held is None:
             return
         payer = held.payer
-        payer.held.pop(leg.lease, None)
+        del payer.held[leg.lease]
         ended_at = self._loop.time()
-        packed = b"".join((self._heads.ended, payer.keys, payer.arguments, held.packed, _OUTCOMES[outcome]))
+        # Hashing a member of an Enum costs more than the rest of this, so the usual one goes without.
+        last = _SUCCESS_PACKED if outcome is _SUCCESS else _OUTCOMES[outcome]
+        packed = b"".join((self._heads.ended, payer.keys, payer.arguments, held.packed, last))
         over = (held, outcome, ended_at)
         if leg.unbacked or not self._link.call(packed, self._end_counted, over):
             self._settlement.bring(held, outcome, ended_at)
@@ -350,7 +359,11 @@ class Limiter:
         self._tell(f"the store is away: {why}")
 
     def on_link_error(self, text: str) -> None:
-        self._tell(f"the store: {text}")
+        # A store in trouble errs at every command; its words are the same but for a key or a number.
+        kind, now = text[:24], self._loop.time()
+        if kind != self._last_error[0] or now >= self._last_error[1]:
+            self._last_error = (kind, now + ERROR_PAUSE_S)
+            self._tell(f"the store: {text}")
 
 
 def _texts(records: Sequence[bytes]) -> list[str]:

@@ -100,6 +100,26 @@ class TestStoreAway:
 
         play(case)
 
+    def test_a_store_that_is_full_admits_nobody_and_takes_what_ends(self, play: Play) -> None:
+        async def case(b: Bench) -> None:
+            payer = limits(fail=limit("fail_calls", 2, DAY))
+            one = leg(payer)
+            await b.admit(one)
+            b.admin.config_set("maxmemory", 1)
+            try:
+                assert [await b.admit(leg(payer)) for _ in range(5)] == [Unavailable()] * 5
+                b.limiter.release(one, Outcome.FAIL)  # frees memory first, so Redis lets it
+                await until(lambda: b.lines() == {})
+            finally:
+                b.admin.config_set("maxmemory", 0)
+            assert len([text for text in b.told if "OOM" in text]) == 1
+            assert isinstance(await b.admit(leg(payer)), Admitted)
+            refused = await b.admit(leg(payer))
+            assert isinstance(refused, Refused)
+            assert refused.reason is Reason.FAIL_CALLS
+
+        play(case)
+
     def test_a_full_spool_is_an_alarm(self, play: Play) -> None:
         async def case(b: Bench) -> None:
             legs = [leg(limits()) for _ in range(4)]
