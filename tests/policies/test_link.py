@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,15 @@ from policies.link import MISSES_MAX, NO_REPLY, Link
 from policies.scripts import shipped_scripts
 from tests.policies.linked import Replies, Watcher, bench, until
 from tests.redis import PrivateRedis, private_redis
+from tests.tools import require
 
 PING = command(b"PING")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -278,6 +287,41 @@ class TestConnection:
                 assert "WRONGPASS" in watcher.errors[0] or "AUTH" in watcher.errors[0]
                 assert not link.up
                 await link.close()
+
+        run(main())
+
+    def test_tls_with_a_certificate_that_is_checked(self, tmp_path: Path) -> None:
+        key, certificate, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_port()
+        make = (
+            f"{require('openssl')} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+        )
+        names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        subprocess.run(
+            [*make.split(), *names.split(), "-keyout", str(key), "-out", str(certificate)],
+            check=True,
+            capture_output=True,
+        )
+
+        async def connect(options: str) -> Watcher:
+            watcher = Watcher()
+            link = Link(
+                f"rediss://localhost:{port}/1{options}",
+                shipped_scripts(),
+                StoreCounters(),
+                watcher,
+                deadline_s=1.0,
+            )
+            link.start()
+            await until(lambda: link.up or len(watcher.errors) > 0)
+            await link.close()
+            return watcher
+
+        async def main() -> None:
+            tls = ["--bind", "127.0.0.1", "--tls-port", str(port), "--tls-auth-clients", "no"]
+            with private_redis(*tls, "--tls-cert-file", str(certificate), "--tls-key-file", str(key)):
+                assert (await connect(f"?ssl_ca_certs={certificate}")).errors == []
+                assert (await connect("?ssl_cert_reqs=none")).errors == []
+                assert "certificate" in (await connect("")).errors[0]
 
         run(main())
 
