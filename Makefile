@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "callgate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "setup: installing callgate and its tools into .venv"
-	@$(PYTHON) -m venv .venv || { \
+	@$(PYTHON) -m venv --clear .venv || { \
 	  echo "python3 -m venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,embedded]'
 	@touch $@
