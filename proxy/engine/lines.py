@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 def top_via_off(message: Message) -> None:
     """RFC 3261 §16.7 step 3: our own Via, the topmost value, goes."""
-    keys = message.keys
-    i = keys.index("via")
-    if "," in message.lines[i]:
-        drop_first_value(message.lines, keys, "via")
-    else:
-        del message.lines[i], keys[i]
+    drop_first_value(message.lines, message.keys, "via")
 
 
 def raw_value(message: Message, key: str) -> str:
