@@ -46,6 +46,8 @@ CONTACT_MAX = 2048
 AGENT_MAX = 128
 """Characters kept of User-Agent."""
 HOUR = 3600
+_ROUNDING = 0.001
+"""Seconds: a record keeps its expiry in whole ms, so what is left of 60 s may seem to be a little more."""
 """RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 
 
@@ -343,7 +345,7 @@ class Registrar:
         # Step 8: all current bindings, each with the interval that is left of it.
         wall = registration.wall
         extra = [
-            f"Contact: {binding.contact};expires={max(1, math.ceil(binding.expires_at - wall))}"
+            f"Contact: {binding.contact};expires={max(1, math.ceil(binding.expires_at - wall - _ROUNDING))}"
             for binding in bindings
         ]
         # "SHOULD include a Date header field": phones set their clocks by it.

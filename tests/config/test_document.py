@@ -46,10 +46,16 @@ def test_no_bytes_raise(tmp_path_factory: pytest.TempPathFactory, content: bytes
     read(tmp_path_factory.getbasetemp(), content)
 
 
-def test_a_second_value_for_a_key_is_skipped_however_deep_it_is(tmp_path: Path) -> None:
-    document = read(tmp_path, b"a: 1\na: " + b"[" * 5_000 + b"]" * 5_000 + b"\nb: 2\n")
+def test_a_second_value_for_a_key_is_skipped_though_it_is_too_deep(tmp_path: Path) -> None:
+    document = read(tmp_path, b"a: 1\na: " + b"[" * 500 + b"]" * 500 + b"\nb: 2\n")
     assert document.data == {"a": "1", "b": "2"}
     assert [problem.line for problem in document.problems] == [2]
+
+
+def test_beyond_what_the_parser_itself_takes_there_are_words(tmp_path: Path) -> None:
+    """libyaml has a bound of its own from some version on (1,000 levels): either way the mistake is told, and in line 2."""
+    document = read(tmp_path, b"a: 1\na: " + b"[" * 50_000 + b"]" * 50_000 + b"\nb: 2\n")
+    assert {problem.line for problem in document.problems} == {2}
 
 
 def test_depth_is_bounded_and_what_the_schema_needs_is_far_below(tmp_path: Path) -> None:
