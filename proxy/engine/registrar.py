@@ -46,9 +46,9 @@ CONTACT_MAX = 2048
 AGENT_MAX = 128
 """Characters kept of User-Agent."""
 HOUR = 3600
+"""RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 _ROUNDING = 0.001
 """Seconds: a record keeps its expiry in whole ms, so what is left of 60 s may seem to be a little more."""
-"""RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 
 
 class Answer:

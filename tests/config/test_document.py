@@ -53,7 +53,7 @@ def test_a_second_value_for_a_key_is_skipped_though_it_is_too_deep(tmp_path: Pat
 
 
 def test_beyond_what_the_parser_itself_takes_there_are_words(tmp_path: Path) -> None:
-    """libyaml has a bound of its own from some version on (1,000 levels): either way the mistake is told, and in line 2."""
+    """libyaml has a bound of its own from some version on (1,000 levels): the mistake is told all the same."""
     document = read(tmp_path, b"a: 1\na: " + b"[" * 50_000 + b"]" * 50_000 + b"\nb: 2\n")
     assert {problem.line for problem in document.problems} == {2}
 
