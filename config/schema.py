@@ -183,6 +183,8 @@ class Trunk(Model):
     """SIP URIs, tried in order."""
     networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
     identity: Literal["none", "from", "pai"] = "none"
+    trusted: YesNo = False
+    """In the trust domain of RFC 3325: P-Asserted-Identity goes there and is believed from there."""
     worker: Name | None = None
     credentials: Credentials | None = None
     """For requests of our own, as the BYE of a cut; challenges to a caller's requests are the caller's to answer."""

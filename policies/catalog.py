@@ -55,6 +55,8 @@ class Trunk:
     """SIP URIs, tried in order; empty = it only calls."""
     identity: Literal["none", "from", "pai"]
     worker: str
+    trusted: bool = False
+    """In our trust domain (RFC 3325 §2.3): told who calls, and believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Catalog:
         self.workers: Mapping[str, Worker] = _workers(config)
         self.trunks: Mapping[str, Trunk] = MappingProxyType(
             {
-                name: Trunk(name, trunk.targets, trunk.identity, trunk.worker or "")
+                name: Trunk(name, trunk.targets, trunk.identity, trunk.worker or "", trunk.trusted)
                 for name, trunk in config.trunks.items()
             }
         )

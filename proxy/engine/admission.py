@@ -14,7 +14,7 @@ from policies.account import NoPlan
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
-from proxy.engine import calls
+from proxy.engine import breadth, calls, privacy
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
 from proxy.engine.effects import AskAdmission
@@ -32,12 +32,22 @@ if TYPE_CHECKING:
     from proxy.sip.stack import ServerTransaction
 
 
+_RARE = frozenset({"max-breadth", "privacy", "p-asserted-identity", "p-preferred-identity", "replaces"})
+"""Headers that ask for more than an ordinary call; all of them are looked for at once."""
+
+
 def new_call(
     core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
 ) -> None:
     """An INVITE that passed validation, from a caller we know."""
     request = txn.request
     assert request is not None
+    rare = not _RARE.isdisjoint(request.keys)
+    if rare:
+        objection = privacy.objection(request) or breadth.objection(request)
+        if objection is not None:
+            core.answer(txn, objection[0], objection[1], now, objection[2])
+            return
     call = _call(core, txn, source, caller, callee, now)
     calls.remember(core, call)
     txn.user = call
@@ -47,7 +57,10 @@ def new_call(
         return
     # RFC 3261 §16.2: a 100 at once; the limiter is a network trip away.
     core.answer(txn, 100, "Trying", now)
-    strip_untrusted(core, request, caller.trunk)
+    strip_untrusted(core, request)
+    trunk = callee.trunk
+    if rare or (trunk is not None and trunk.trusted):
+        privacy.on_request(core, request, caller, trunk)
     core.out.append(AskAdmission(call.legs[0]))
 
 
@@ -177,6 +190,7 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     call.record.decision = "admitted"
     context.record_route = f";c={call.token}>"
     context.loop_hash = loop_hash_of(request)
+    context.breadth = breadth.take(request)
     lower_max_forwards(request)
     forward_call(core, context, call, Permit(call.legs), now)
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from proxy.sip.timers import TimerHandle
 
 
+EARLY_MAX = 60
+"""Early dialogs of one call; no request passes in those beyond it. Precedent: Max-Breadth (RFC 5393 §5.3.3) bounds what
+may answer one INVITE to 60."""
+
+
 def remember(core: Core, call: Call) -> None:
     """The call exists from here on."""
     core.calls[call.token] = call
@@ -56,7 +61,10 @@ def user_of(from_value: str) -> str:
 def early(core: Core, call: Call, branch: Branch, response: Response) -> None:
     """A provisional response with a To tag: PRACK and UPDATE may come in this early dialog (RFC 3261 §12.1)."""
     if call.state is CallState.TRYING and call.dialog(response.to_tag) is None:
+        if len(call.dialogs) >= EARLY_MAX:
+            return
         call.dialogs.append(Dialog(_callee(core, call, branch, response)))
+        branch.tags += (response.to_tag,)
 
 
 def answered(core: Core, call: Call, branch: Branch, response: Response, now: float) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from proxy.engine.breadth import share_out
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.serialise import cancel_for, render
 
@@ -32,6 +33,7 @@ class Branch:
     """One client transaction of a context."""
 
     __slots__ = (
+        "breadth",
         "cancel_sent",
         "cancel_wanted",
         "context",
@@ -40,6 +42,7 @@ class Branch:
         "provisional",
         "response",
         "status",
+        "tags",
         "target",
         "timer_c",
         "timer_c_at",
@@ -49,6 +52,10 @@ class Branch:
     def __init__(self, context: Context, target: Target) -> None:
         self.context: Context | None = context
         self.target = target
+        self.breadth = 0
+        """The Max-Breadth it is sent with (RFC 5393 §5.3.3); 0 = as it came."""
+        self.tags: tuple[str, ...] = ()
+        """To tags of the early dialogs that began on it."""
         self.txn: ClientTransaction | None = None
         self.provisional = False
         """A provisional response came: a CANCEL may be sent (RFC 3261 §9.1)."""
@@ -69,6 +76,7 @@ class Context:
 
     __slots__ = (
         "branches",
+        "breadth",
         "call",
         "call_of_dialog",
         "cancel_reason",
@@ -100,6 +108,8 @@ class Context:
         self.record_route = ""
         """The parameters after `;lr` in our Record-Route, ">" included; "" = do not record-route."""
         self.loop_hash = 0
+        self.breadth = 0
+        """Branches that it may have at once (breadth.py); 0 = within a dialog, where it has one."""
         self.groups: list[Sequence[Target]] = []
         """Targets not yet tried, the next group last."""
         self.branches: list[Branch] = []
@@ -140,6 +150,11 @@ def next_group(core: Core, context: Context, now: float) -> None:
     """Try the next targets; none is left: the caller of this has seen to that."""
     group = context.groups.pop()
     branches = [Branch(context, target) for target in group]
+    if context.breadth:
+        if len(branches) == 1:
+            branches[0].breadth = context.breadth
+        else:
+            branches = share_out(context, branches)
     context.branches += branches
     context.pending += len(branches)
     for branch in branches:
@@ -183,6 +198,8 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
             lines.append(core.texts[context.source.local].record_route + parameters)
     lines += target.routes
     lines += request.lines
+    if branch.breadth:
+        lines.append(f"Max-Breadth: {branch.breadth}")
     if flow.transport != "UDP" and "content-length" not in request.keys:
         # RFC 3261 §18.3: a stream cannot be framed without.
         lines.append(f"Content-Length: {len(request.body)}")

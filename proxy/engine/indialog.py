@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, teardown
+from proxy.engine import calls, privacy, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
@@ -95,6 +95,8 @@ def _relay(core: Core, context: Context, target: Target | None, now: float) -> N
     txn.user = context
     if "proxy-authorization" in context.request.keys:
         take_own_credentials(core, context.request)
+    if "p-asserted-identity" in context.request.keys:
+        privacy.in_dialog(context, context.request)
     lower_max_forwards(context.request)
     context.groups = [(target,)]
     next_group(core, context, now)

@@ -8,7 +8,6 @@ from proxy.sip.headers import drop_first_value, parse_auth, wire
 from proxy.sip.message import Message, Request
 
 if TYPE_CHECKING:
-    from policies.catalog import Trunk
     from proxy.engine.core import Core
 
 
@@ -30,12 +29,9 @@ def remove_all(message: Message, key: str) -> None:
         del keys[i], message.lines[i]
 
 
-def strip_untrusted(core: Core, request: Request, trunk: Trunk | None) -> None:
+def strip_untrusted(core: Core, request: Request) -> None:
     """What a request that starts something may not carry any further, in place."""
     keys = request.keys
-    if "p-asserted-identity" in keys and (trunk is None or trunk.identity != "pai"):
-        # RFC 3325 §5: from somebody we do not trust to assert it.
-        remove_all(request, "p-asserted-identity")
     if "proxy-authorization" in keys:
         take_own_credentials(core, request)
     if "route" in keys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.reasons import Reason
+from proxy.engine import breadth, privacy
 from proxy.engine.admission import binding_targets, trunk_targets
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import Callee, Caller
@@ -54,8 +55,14 @@ def relay(
         row, extra = core.refusal(reason, "", None)
         core.answer(txn, row.status, row.phrase, now, extra)
         return
-    strip_untrusted(core, request, caller.trunk)
+    objection = privacy.objection(request) or breadth.objection(request)
+    if objection is not None:
+        core.answer(txn, objection[0], objection[1], now, objection[2])
+        return
+    strip_untrusted(core, request)
+    privacy.on_request(core, request, caller, callee.trunk)
     context = Context(txn, request, source)
+    context.breadth = breadth.take(request)
     context.loop_hash = loop_hash_of(request)
     if request.method in _DIALOG_FORMING:
         context.record_route = ">"

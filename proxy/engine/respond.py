@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, indialog, teardown
+from proxy.engine import calls, early, indialog, privacy, teardown
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
@@ -78,7 +78,11 @@ def _provisional(core: Core, context: Context, branch: Branch, response: Respons
     if context.final_sent:
         return
     if context.call is not None and response.to_tag:
-        calls.early(core, context.call, branch, response)
+        if response.status == 199:
+            # RFC 6228 §6: of the early dialog nothing is left; who is told so needs no 199 of ours.
+            early.ended(context.call, branch, response.to_tag)
+        else:
+            calls.early(core, context.call, branch, response)
     _up(core, context, response, now)
 
 
@@ -132,8 +136,12 @@ def _final(
         # RFC 3261 §16.7 step 5: a 6xx ends the search; what is open is cancelled.
         cancel_all(core, context, now)
     if context.pending:
+        if branch.tags:
+            early.branch_over(core, context, branch, status, now)
         return
     if context.groups and not context.cancelled and not context.final_sent and _next_wanted(context, status):
+        if branch.tags:
+            early.branch_over(core, context, branch, status, now)
         next_group(core, context, now)
         return
     if not context.final_sent:
@@ -160,6 +168,8 @@ def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
 
 def _up(core: Core, context: Context, response: Response, now: float) -> None:
     lines = response.lines
+    if "p-asserted-identity" in response.keys:
+        privacy.in_dialog(context, response)
     if context.source.transport != "UDP" and "content-length" not in response.keys:
         lines.append(f"Content-Length: {len(response.body)}")
     data = render(f"SIP/2.0 {response.status} {response.reason}", lines, response.body)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.message import Request
 
-PROXY_EXTENSIONS: frozenset[str] = frozenset()
-"""Option tags we accept in Proxy-Require."""
+PROXY_EXTENSIONS: frozenset[str] = frozenset({"privacy"})
+"""Option tags we accept in Proxy-Require. What `privacy` asks for is looked at in privacy.py."""
 
 Objection = tuple[int, str, tuple[str, ...]]
 """status, phrase, extra header lines"""

@@ -8,11 +8,10 @@ import pytest
 
 from policies.lease import Outcome
 from policies.verdicts import Admitted
-from proxy.engine.bindings import Binding, to_record
 from proxy.engine.effects import AskName
 from proxy.engine.events import FlowFailed, Hangup, NameFound
 from proxy.sip.message import Response
-from tests.engine.world import CALLGATE, Phone, World, ringing, set_up
+from tests.engine.world import CALLGATE, Phone, World, bound, ringing, set_up
 
 NUMBER = "sip:4930@example.com"
 
@@ -105,29 +104,6 @@ def test_what_only_looks_like_an_address_is_looked_up(tmp_path: Path) -> None:
 
 
 # Contacts of an account ----------------------------------------------------------------------------------------------
-
-
-def bound(*contacts: tuple[str, str]) -> list[str]:
-    """Binding records: (host, q)."""
-    return [
-        to_record(
-            Binding(
-                uri=f"sip:bob@10.0.0.{i}:5060",
-                contact=f"<sip:bob@10.0.0.{i}:5060>",
-                q=int(q),
-                expires_at=2_000_000_000,
-                updated_at=1_785_000_000 + i,
-                transport="UDP",
-                host=host,
-                port=5060,
-                conn=0,
-                local_host="192.0.2.1",
-                local_port=5060,
-                instance="test",
-            )
-        )
-        for i, (host, q) in enumerate(contacts)
-    ]
 
 
 def test_an_account_is_called_over_the_flow_it_registered_from(world: World) -> None:

@@ -17,6 +17,7 @@ from policies.account import Limits
 from policies.catalog import Catalog
 from policies.lease import Leg, Outcome
 from policies.verdicts import Admitted, AdmitVerdict
+from proxy.engine.bindings import Binding, to_record
 from proxy.engine.effects import (
     AskAdmission,
     Effect,
@@ -304,3 +305,26 @@ def answered(
     assert isinstance(ok, Response)
     assert ok.status == 200
     return invite, ok
+
+
+def bound(*contacts: tuple[str, str]) -> list[str]:
+    """Binding records: (host, q)."""
+    return [
+        to_record(
+            Binding(
+                uri=f"sip:bob@10.0.0.{i}:5060",
+                contact=f"<sip:bob@10.0.0.{i}:5060>",
+                q=int(q),
+                expires_at=2_000_000_000,
+                updated_at=1_785_000_000 + i,
+                transport="UDP",
+                host=host,
+                port=5060,
+                conn=0,
+                local_host="192.0.2.1",
+                local_port=5060,
+                instance="test",
+            )
+        )
+        for i, (host, q) in enumerate(contacts)
+    ]
