@@ -12,23 +12,19 @@ from typing import TYPE_CHECKING
 
 from policies.lease import Outcome
 from policies.reasons import Reason, cut_text
-from proxy.engine import calls
+from proxy.engine import calls, within
 from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.digest import answer as digest_answer
-from proxy.engine.forward import NO_REQUEST, Branch, cancel_all
+from proxy.engine.forward import Branch, cancel_all
 from proxy.engine.lines import raw_value
-from proxy.engine.targets import by_route_or_uri
 from proxy.sip.grammar import CSEQ_MAX
 from proxy.sip.headers import parse_name_addr
-from proxy.sip.message import Request, Response
+from proxy.sip.message import Response
 from proxy.sip.serialise import render
 from proxy.sip.uri import request_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
-    from proxy.sip.flow import Flow
-
-_HOST = {4: "{}", 6: "[{}]"}
 
 
 class Bye:
@@ -126,49 +122,17 @@ def _reason_line(core: Core, reason: Reason) -> str:
 
 
 def _send_bye(core: Core, bye: Bye, now: float, extra: tuple[str, ...] = ()) -> None:
-    """RFC 3261 §12.2.1.1: request within a dialog, as the other side would have sent it."""
+    """RFC 3261 §15.1.1, as the other side would have sent it."""
     call, dialog = bye.call, bye.dialog
-    caller, callee = call.caller, dialog.callee
-    to, frm = (caller, callee) if bye.to_caller else (callee, caller)
+    frm = dialog.callee if bye.to_caller else call.caller
     # RFC 3261 §8.1.1.5: at the end of its numbers there is no higher one.
     frm.cseq = min(frm.cseq + 1, CSEQ_MAX)
-    contact = parse_name_addr(to.target)
-    uri = request_uri(contact.uri) if contact is not None else _flow_uri(to.flow)
-    lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
-    keys = ["route"] if to.routes else []
-    request = Request(
-        "BYE", uri, lines, keys, b"", NO_REQUEST.via, call.call_id, frm.cseq, frm.tag, to.tag, None
-    )
-    target = by_route_or_uri(core, request)
-    flow = to.flow
-    if bye.by_target:
-        if target is None or target.flow is None or target.flow is flow:
-            _give_up(core, bye)
-            return
-        flow = target.flow
-    branch = core.ids.branch(0)
-    text = core.texts[flow.local]
-    out = [
-        text.via + branch,
-        *(target.routes if target is not None else ()),
-        *request.lines,
-        "Max-Forwards: 70",
-        f"From: {frm.line}",
-        f"To: {to.line}",
-        f"Call-ID: {call.call_id}",
-        f"CSeq: {frm.cseq} BYE",
-        *extra,
-    ]
     if call.cut_reason is not None:
-        out.append(_reason_line(core, call.cut_reason))
-    out.append("Content-Length: 0")
-    data = render(f"BYE {target.uri if target is not None else uri} SIP/2.0", out, b"")
+        extra = (*extra, _reason_line(core, call.cut_reason))
     call.byes += 1
-    core.stack.send("BYE", data, branch, flow, bye, now)
-
-
-def _flow_uri(flow: Flow) -> str:
-    return f"sip:{_HOST[6 if ':' in flow.host else 4].format(flow.host)}:{flow.port}"
+    if not within.send(core, call, dialog, bye.to_caller, "BYE", frm.cseq, extra, bye.by_target, bye, now):
+        call.byes -= 1
+        _give_up(core, bye)
 
 
 def on_bye_response(core: Core, bye: Bye, response: Response, now: float) -> None:
@@ -216,8 +180,7 @@ def _credentials(core: Core, bye: Bye, response: Response) -> str:
     secret = core.snapshot.catalog.credentials.get(peer.trunk.name) if peer.trunk is not None else None
     if secret is None:
         return ""
-    contact = parse_name_addr(peer.target)
-    uri = request_uri(contact.uri) if contact is not None else _flow_uri(peer.flow)
+    uri = within.remote_target(peer)
     proxy = response.status == 407
     name = "Proxy-Authorization" if proxy else "Authorization"
     for challenge in response.values("proxy-authenticate" if proxy else "www-authenticate"):

@@ -1,0 +1,77 @@
+"""A request of our own within somebody else's dialog: as the other side would have sent it (RFC 3261 §12.2.1.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.engine.forward import NO_REQUEST
+from proxy.engine.targets import by_route_or_uri
+from proxy.sip.headers import parse_name_addr
+from proxy.sip.message import Request
+from proxy.sip.serialise import render
+from proxy.sip.uri import request_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.engine.call import Call, Dialog, Peer
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+
+_HOST = {4: "{}", 6: "[{}]"}
+
+
+def remote_target(peer: Peer) -> str:
+    """The Request-URI of what is sent to this end: its Contact, or where its messages come from if it never had one."""
+    contact = parse_name_addr(peer.target)
+    if contact is not None:
+        return request_uri(contact.uri)
+    flow = peer.flow
+    return f"sip:{_HOST[6 if ':' in flow.host else 4].format(flow.host)}:{flow.port}"
+
+
+def send(
+    core: Core,
+    call: Call,
+    dialog: Dialog,
+    to_caller: bool,
+    method: str,
+    cseq: int,
+    extra: Sequence[str],
+    by_target: bool,
+    user: object,
+    now: float,
+) -> bool:
+    """Send it over the flow the dialog came by or, `by_target`, by route set and remote target. False: no other way.
+
+    `user` gets the responses. `extra` are ready header lines.
+    """
+    to, frm = (call.caller, dialog.callee) if to_caller else (dialog.callee, call.caller)
+    uri = remote_target(to)
+    lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
+    keys = ["route"] if to.routes else []
+    request = Request(
+        method, uri, lines, keys, b"", NO_REQUEST.via, call.call_id, cseq, frm.tag, to.tag, None
+    )
+    target = by_route_or_uri(core, request)
+    flow: Flow = to.flow
+    if by_target:
+        if target is None or target.flow is None or target.flow is flow:
+            return False
+        flow = target.flow
+    branch = core.ids.branch(0)
+    out = [
+        core.texts[flow.local].via + branch,
+        *(target.routes if target is not None else ()),
+        *request.lines,
+        "Max-Forwards: 70",
+        f"From: {frm.line}",
+        f"To: {to.line}",
+        f"Call-ID: {call.call_id}",
+        f"CSeq: {cseq} {method}",
+        *extra,
+        "Content-Length: 0",
+    ]
+    data = render(f"{method} {target.uri if target is not None else uri} SIP/2.0", out, b"")
+    core.stack.send(method, data, branch, flow, user, now)
+    return True
