@@ -124,6 +124,12 @@ def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -
     for index, user in enumerate(account.users):
         yield from _missing((*loc, "users", index), "subscriber", user, known.subscriber_names)
     config = known.config
+    if account.registrar is not None:
+        where = (*loc, "registrar", "forward")
+        yield from _missing(where, "trunk", account.registrar.forward, known.trunk_names)
+        trunk = config.trunks.get(account.registrar.forward) if config is not None else None
+        if trunk is not None and not trunk.targets:
+            yield where, f"the trunk {account.registrar.forward} has no targets to send REGISTER to"
     if config is None:
         return
     if account.domain and account.domain not in config.domains:

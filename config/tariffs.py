@@ -143,6 +143,13 @@ def _user_of(raw: object) -> str:
     raise ValueError("must be the user part of a SIP address, such as alice or +15550100 (no @, no domain)")
 
 
+class ElsewhereRegistrar(Model):
+    """The account's registrar is not callgate."""
+
+    forward: Name
+    """The trunk behind which it stands."""
+
+
 class Account(Model):
     """One SIP identity that registers and calls."""
 
@@ -160,9 +167,17 @@ class Account(Model):
     users: Annotated[tuple[Name, ...], listed] = ()
     """Subscribers who may call with it besides its owner. The owner's plans count, theirs never do."""
     disabled: YesNo = False
+    registrar: ElsewhereRegistrar | None = None
+    """None = callgate keeps its bindings."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
+        if self.registrar is not None:
+            if self.password is not None or self.ha1 is not None:
+                raise ValueError(
+                    "its registrar asks for the password: callgate needs neither password nor ha1"
+                )
+            return self
         if (self.password is None) == (self.ha1 is None):
             raise ValueError("needs a password or ha1, one of the two")
         for algorithm, digest in (self.ha1 or {}).items():

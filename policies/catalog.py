@@ -44,6 +44,8 @@ class Account:
     """The Worker its SIP template names, which its payer may use without all_workers; "" = none."""
     users: tuple[str, ...]
     disabled: bool
+    forward: str = ""
+    """The trunk behind which its registrar stands; "" = we are its registrar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Catalog:
         "by_user",
         "credentials",
         "domains",
+        "forwarding",
         "subscribers",
         "trunks",
         "workers",
@@ -133,6 +136,8 @@ class Catalog:
         }
         self.accounts: Mapping[str, Account] = MappingProxyType(accounts)
         """By `user@domain`."""
+        self.forwarding = any(account.forward for account in accounts.values())
+        """Some account has its registrar elsewhere."""
         order = {domain: index for index, domain in enumerate(config.domains)}
         by_user: dict[str, Account] = {}
         for account in sorted(accounts.values(), key=lambda account: order[account.domain], reverse=True):
@@ -212,6 +217,7 @@ def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account
                 template_worker=(template.worker if template else None) or "",
                 users=account.users,
                 disabled=account.disabled,
+                forward=account.registrar.forward if account.registrar else "",
             )
         )
     return made
@@ -220,6 +226,8 @@ def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account
 def _ha1(account: AccountSchema, realm: str, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, str]:
     if account.ha1 is not None:
         return dict(account.ha1)
+    if account.password is None:
+        return {}
     secret = f"{account.user}:{realm}:{account.password}".encode()
     return {
         algorithm: hashlib.new(_HASHES[algorithm], secret, usedforsecurity=False).hexdigest()

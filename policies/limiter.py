@@ -21,6 +21,7 @@ from policies.held import Held, Payer
 from policies.lease import Leg, Outcome
 from policies.link import NO_REPLY, Link
 from policies.options import value_text
+from policies.places import Places
 from policies.reasons import Reason
 from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
@@ -29,6 +30,7 @@ from policies.spool import Spool
 from policies.verdicts import (
     Admitted,
     AdmitVerdict,
+    PlaceVerdict,
     Refused,
     Registered,
     RegisterOutOfOrder,
@@ -101,6 +103,9 @@ class LimiterUser(Protocol):
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
         """Answer to Limiter.register."""
 
+    def on_place(self, user: object, verdict: PlaceVerdict) -> None:
+        """Answer to Places.hold."""
+
     def on_bindings(self, bindings: list[str] | None, user: object) -> None:
         """Answer to Limiter.bindings; None = the store did not answer."""
 
@@ -143,6 +148,7 @@ class Limiter:
         self._renewal = Renewal(
             self._link, scripts, counters, self._settlement, self._planned, lease_s=lease_s
         )
+        self.places = Places(self._link, scripts, user.on_place)
         self._last_error = ("", 0.0)
         """What it was, and until when it is not told again."""
         self._payers: dict[tuple[str, str], Payer] = {}

@@ -47,9 +47,19 @@ class Scripts:
     late: Script
     register: Script
     bindings: Script
+    hold: Script
 
     def all(self) -> tuple[Script, ...]:
-        return (self.admit, self.answered, self.ended, self.renew, self.late, self.register, self.bindings)
+        return (
+            self.admit,
+            self.answered,
+            self.ended,
+            self.renew,
+            self.late,
+            self.register,
+            self.bindings,
+            self.hold,
+        )
 
 
 def load_scripts(folder: Path = FOLDER, fragments: Mapping[str, str] | None = None) -> Scripts:

@@ -74,8 +74,21 @@ class RegisterOutOfOrder:
     """RFC 3261 §10.3 step 7: same Call-ID and a CSeq that is not higher. No binding was changed."""
 
 
+@dataclass(slots=True)
+class PlaceHeld:
+    """A place among the payer's active accounts is held while another registrar is asked."""
+
+    until_ms: int
+    """Redis time at which it lapses by itself; 0 = the account is active anyway and nothing was taken."""
+    before_ms: int
+    """What it comes back to when it is given back; 0 = nothing."""
+
+
 AdmitVerdict = Admitted | Refused | Replayed | Unavailable
 """Of an admission."""
 
 RegisterVerdict = Registered | RegisterRefused | RegisterOutOfOrder | Replayed | Unavailable
 """Of a REGISTER."""
+
+PlaceVerdict = PlaceHeld | RegisterRefused | Unavailable
+"""Of a REGISTER that another registrar will answer."""

@@ -20,17 +20,19 @@ import structlog
 
 from policies.lease import Leg
 from policies.limiter import Limiter, RegisterRequest
-from policies.verdicts import AdmitVerdict, RegisterVerdict
+from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterRefused, RegisterVerdict
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
     AskName,
+    AskPlace,
     AskRegister,
     CallAnswered,
     CloseFlow,
     Effect,
     RegisterAsk,
     ReleaseLease,
+    ReturnPlace,
     Transmit,
     WriteRecord,
 )
@@ -43,6 +45,7 @@ from proxy.engine.events import (
     FramingFailed,
     MessageIn,
     NameFound,
+    PlaceDecided,
     RegisterDecided,
     TimerFired,
 )
@@ -122,10 +125,12 @@ class Driver:
             AskAdmission: self._ask_admission,
             AskBindings: self._ask_bindings,
             AskName: self._ask_name,
+            AskPlace: self._ask_place,
             AskRegister: self._ask_register,
             CallAnswered: self._call_answered,
             CloseFlow: self._close_flow,
             ReleaseLease: self._release_lease,
+            ReturnPlace: self._return_place,
             Transmit: self._transmit,
             WriteRecord: self._record,
         }
@@ -198,6 +203,11 @@ class Driver:
         self._calls.registered(verdict)
         self.feed(RegisterDecided(cast(RegisterAsk, ask), verdict))
 
+    def on_place(self, user: object, verdict: PlaceVerdict) -> None:
+        if isinstance(verdict, RegisterRefused):
+            self._calls.registered(verdict)
+        self.feed(PlaceDecided(user, verdict))
+
     def on_bindings(self, bindings: list[str] | None, user: object) -> None:
         self.feed(BindingsFound(bindings, user))
 
@@ -237,6 +247,12 @@ class Driver:
     def _ask_register(self, effect: AskRegister) -> None:
         # RegisterAsk leaves the type of its limits open; it is Limits or the engine would not have asked.
         self._limiter.register(cast(RegisterRequest, effect.ask))
+
+    def _ask_place(self, effect: AskPlace) -> None:
+        self._limiter.places.hold(effect.account, effect.limits, effect.hold, effect.user)
+
+    def _return_place(self, effect: ReturnPlace) -> None:
+        self._limiter.places.give_back(effect.account, effect.limits, effect.place)
 
     def _ask_bindings(self, effect: AskBindings) -> None:
         self._limiter.bindings(effect.payer, effect.aor, effect.user)

@@ -26,8 +26,9 @@ from proxy.engine.targets import Target, hop_of
 from proxy.sip.uri import parse_uri
 
 if TYPE_CHECKING:
-    from policies.catalog import Trunk
+    from policies.catalog import Account, Trunk
     from proxy.engine.core import Core
+    from proxy.engine.flowtoken import Edge
     from proxy.sip.flow import Flow
     from proxy.sip.stack import ServerTransaction
 
@@ -57,7 +58,7 @@ def new_call(
         return
     # RFC 3261 §16.2: a 100 at once; the limiter is a network trip away.
     core.answer(txn, 100, "Trying", now)
-    strip_untrusted(core, request)
+    strip_untrusted(core, request, caller)
     trunk = callee.trunk
     if rare or (trunk is not None and trunk.trusted):
         privacy.on_request(core, request, caller, trunk)
@@ -89,6 +90,7 @@ def _call(
     call.caller_trunk = caller.trunk
     call.callee_account = callee.account
     call.route_trunk = callee.trunk
+    call.edge = callee.edge
     trunk = caller.trunk or callee.trunk
     record.trunk = trunk.name if trunk is not None else ""
     return call
@@ -178,10 +180,17 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     request = txn.request
     source = call.caller.flow
     context = Context(txn, request, source)
-    if call.callee_account is not None:
+    if call.edge is not None:
+        context.groups = edge_targets(call.edge, request.uri)
+        if not context.groups:
+            _flow_failed(core, call, now)
+            return
+    elif call.callee_account is not None:
         context.groups = binding_targets(core, verdict.bindings or [])
     elif call.route_trunk is not None:
-        context.groups = trunk_targets(core, call.route_trunk, request.uri)
+        context.groups = trunk_targets(
+            core, call.route_trunk, request.uri, keeps_uri(call.caller_account, call.route_trunk)
+        )
     if not context.groups:
         reason = Reason.NOT_REGISTERED if call.callee_account is not None else Reason.NO_ROUTE
         _refuse(core, call, reason, "", None, now)
@@ -212,15 +221,30 @@ def _binding_target(core: Core, binding: Binding) -> Target | None:
     return Target(binding.uri, flow, flow.transport, flow.host, flow.port)
 
 
-def trunk_targets(core: Core, trunk: Trunk, request_uri: str) -> list[Sequence[Target]]:
-    """One group a target, the first to try last. The dialled user part goes to each target's host."""
+def edge_targets(edge: Edge, request_uri: str) -> list[Sequence[Target]]:
+    """RFC 5626 §5.3: the flow that a token names; nothing when it has failed."""
+    flow = edge.flow
+    if flow is None:
+        return []
+    target = Target(request_uri, flow, flow.transport, flow.host, flow.port)
+    target.edge = True
+    return [(target,)]
+
+
+def keeps_uri(account: Account | None, trunk: Trunk) -> bool:
+    """The Request-URI stays as it is on the way to the registrar of the account: the domain is its own."""
+    return account is not None and account.forward == trunk.name
+
+
+def trunk_targets(core: Core, trunk: Trunk, request_uri: str, keep: bool = False) -> list[Sequence[Target]]:
+    """One group a target, the first to try last. The dialled user part goes to each target's host, unless `keep`."""
     dialled = parse_uri(request_uri)
     user = dialled.user if dialled is not None else None
     groups: list[Sequence[Target]] = []
     for text in reversed(trunk.targets):
         # "sip:host" or "sip:user@host": what was dialled takes the place of the user.
         own_user, _, host = text.removeprefix("sip:").rpartition("@")
-        target = hop_of(core, text, f"sip:{user or own_user}@{host}")
+        target = hop_of(core, text, request_uri if keep else f"sip:{user or own_user}@{host}")
         if target is not None:
             groups.append((target,))
     return groups
@@ -246,6 +270,13 @@ def _gone(core: Core, call: Call, now: float) -> None:
     record.outcome = "fail" if all_taken else "rejected"
     calls.write(core, call, now)
     calls.forget(core, call)
+
+
+def _flow_failed(core: Core, call: Call, now: float) -> None:
+    """RFC 5626 §5.3.1: the flow of the token is gone: its registrar is to try another or to forget it."""
+    if call.txn is not None:
+        core.answer(call.txn, 430, "Flow Failed", now)
+    calls.refused(core, call, Reason.NOT_REGISTERED, 430, now)
 
 
 def _refuse(core: Core, call: Call, reason: Reason, limit: str, resets_in_ms: int | None, now: float) -> None:

@@ -17,6 +17,7 @@ from proxy.sip.flow import Flow
 
 if TYPE_CHECKING:
     from policies.catalog import Account, Trunk
+    from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
     from proxy.sip.stack import ServerTransaction
     from proxy.sip.timers import TimerHandle
@@ -94,6 +95,7 @@ class Call:
         "cut_reason",
         "deadline",
         "dialogs",
+        "edge",
         "leg_index",
         "legs",
         "record",
@@ -118,6 +120,8 @@ class Call:
         self.caller_trunk: Trunk | None = None
         self.callee_account: Account | None = None
         self.route_trunk: Trunk | None = None
+        self.edge: Edge | None = None
+        """The flow to the callee, where the INVITE said that itself."""
         self.state = CallState.ADMITTING
         self.legs: tuple[Leg, ...] = ()
         self.leg_index = 0

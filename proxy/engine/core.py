@@ -80,6 +80,7 @@ class Core:
         "own_prefixes",
         "reasons",
         "rng",
+        "secret",
         "server_name",
         "snapshot",
         "sources",
@@ -113,6 +114,8 @@ class Core:
         self.digest = digest
         self.sources = Sources()
         """Who registered from which flow through this process."""
+        self.secret = b""
+        """Signs flow tokens; the engine sets it."""
         self.rng = rng
         self.ids = Ids(rng)
         self.out: list[Effect] = []

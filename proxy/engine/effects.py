@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from proxy.sip.outputs import Transmit
 
 if TYPE_CHECKING:
+    from policies.account import Limits
     from policies.lease import Leg, Outcome
+    from policies.verdicts import PlaceHeld
     from proxy.engine.record import CallRecord
     from proxy.sip.flow import Flow
 
@@ -18,12 +20,14 @@ __all__ = [
     "AskAdmission",
     "AskBindings",
     "AskName",
+    "AskPlace",
     "AskRegister",
     "CallAnswered",
     "CloseFlow",
     "Effect",
     "RegisterAsk",
     "ReleaseLease",
+    "ReturnPlace",
     "Transmit",
     "WriteRecord",
 ]
@@ -117,6 +121,31 @@ class AskRegister:
         self.ask = ask
 
 
+class AskPlace:
+    """Hold a place among the payer's active accounts for a while: another registrar is about to be asked. Answer:
+    events.PlaceDecided."""
+
+    __slots__ = ("account", "hold", "limits", "user")
+
+    def __init__(self, account: str, limits: Limits, hold: float, user: object) -> None:
+        self.account = account
+        self.limits = limits
+        self.hold = hold
+        """Seconds; a REGISTER that is answered with 200 makes it last as long as its bindings."""
+        self.user = user
+
+
+class ReturnPlace:
+    """The other registrar said no: what AskPlace took is given back."""
+
+    __slots__ = ("account", "limits", "place")
+
+    def __init__(self, account: str, limits: Limits, place: PlaceHeld) -> None:
+        self.account = account
+        self.limits = limits
+        self.place = place
+
+
 class AskBindings:
     """Which contacts has this account now: for requests other than INVITE, and to learn whether somebody registered
     from the flow a call comes by (auth.invite: registered_source). Answer: events.BindingsFound."""
@@ -163,6 +192,8 @@ Effect = (
     | CallAnswered
     | ReleaseLease
     | AskRegister
+    | AskPlace
+    | ReturnPlace
     | AskBindings
     | AskName
     | WriteRecord

@@ -29,11 +29,21 @@ from proxy.engine.events import (
     MessageIn,
     NameFound,
     OverloadChanged,
+    PlaceDecided,
     RegisterDecided,
     SnapshotChanged,
     TimerFired,
 )
-from proxy.engine.facts import AskFirst, Caller, Unknown, Unproved, callee_of, caller_of, challenge
+from proxy.engine.facts import (
+    AskFirst,
+    Caller,
+    Unknown,
+    Unproved,
+    callee_for,
+    callee_of,
+    caller_of,
+    challenge,
+)
 from proxy.engine.forward import Branch, Context, cancel_all
 from proxy.engine.record import CallRecord
 from proxy.engine.registrar import Registrar
@@ -54,12 +64,13 @@ from proxy.sip.uri import parse_uri
 class Waiting:
     """A request that waits for the store to say who registered from its flow."""
 
-    __slots__ = ("aor", "cancelled", "source", "txn")
+    __slots__ = ("aor", "cancelled", "flow_token", "source", "txn")
 
-    def __init__(self, txn: ServerTransaction, source: Flow, aor: str) -> None:
+    def __init__(self, txn: ServerTransaction, source: Flow, aor: str, flow_token: str) -> None:
         self.txn = txn
         self.source = source
         self.aor = aor
+        self.flow_token = flow_token
         self.cancelled = False
 
 
@@ -80,6 +91,7 @@ class Engine:
         self.timers = Timers()
         self._secret = secret
         self.core = core = Core(snapshot, tables, rng, self.timers, instance, _digest(secret, snapshot))
+        core.secret = secret
         self.stack_counters = Counters()
         times = config.timers
         core.stack = Stack(
@@ -114,6 +126,8 @@ class Engine:
                 calls.plan_budget(core, (event.payer, event.mode), event.exhausts_in, event.version, now)
             case RegisterDecided():
                 self.registrar.on_decided(event, now)
+            case PlaceDecided():
+                self.registrar.on_place(event, now)
             case BindingsFound():
                 self._bindings_found(event, now)
             case NameFound():
@@ -198,13 +212,15 @@ class Engine:
             status, phrase, extra = objection
             core.answer(txn, status, phrase, now, extra)
             return
-        routed, token = take_own_routes(core, request)
+        routed, token, flow_token = take_own_routes(core, request)
         if request.to_tag:
             indialog.on_request(core, txn, source, routed, token, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
-            self._fresh(txn, source, False, now)
+            self._fresh(txn, source, False, now, flow_token)
 
-    def _fresh(self, txn: ServerTransaction, source: Flow, asked: bool, now: float) -> None:
+    def _fresh(
+        self, txn: ServerTransaction, source: Flow, asked: bool, now: float, flow_token: str = ""
+    ) -> None:
         """A request that starts something."""
         core = self.core
         request = txn.request
@@ -222,13 +238,13 @@ class Engine:
         caller = caller_of(core, request, source, asked, now)
         match caller:
             case Caller():
-                callee = callee_of(core, request.uri)
+                callee = callee_for(core, caller, request, flow_token)
                 start = admission.new_call if invite else relay.relay
                 start(core, txn, source, caller, callee, now)
             case Unproved():
                 challenge(core, txn, caller.stale, now)
             case AskFirst():
-                waiting = Waiting(txn, source, caller.account.aor)
+                waiting = Waiting(txn, source, caller.account.aor, flow_token)
                 txn.user = waiting
                 core.out.append(AskBindings(caller.account.subscriber, caller.account.aor, waiting))
             case Unknown():
@@ -271,13 +287,13 @@ class Engine:
             if event.bindings is None:
                 self._refuse_early(user.txn, Reason.STORE_UNAVAILABLE, now)
             else:
-                self._fresh(user.txn, user.source, True, now)
+                self._fresh(user.txn, user.source, True, now, user.flow_token)
 
     def on_ack(self, request: Request, flow: Flow, now: float) -> None:
         """TransactionUser."""
         if request.hops == 0:
             return
-        routed, token = take_own_routes(self.core, request)
+        routed, token, _ = take_own_routes(self.core, request)
         indialog.on_ack(self.core, request, routed, token, now)
 
     def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from policies.lease import Leg
-    from policies.verdicts import AdmitVerdict, RegisterVerdict
+    from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict
     from proxy.engine.effects import RegisterAsk
     from proxy.engine.snapshot import Snapshot
     from proxy.sip.flow import Flow
@@ -60,6 +60,16 @@ class RegisterDecided:
 
     def __init__(self, ask: RegisterAsk, verdict: RegisterVerdict) -> None:
         self.ask = ask
+        self.verdict = verdict
+
+
+class PlaceDecided:
+    """Answer to effects.AskPlace."""
+
+    __slots__ = ("user", "verdict")
+
+    def __init__(self, user: object, verdict: PlaceVerdict) -> None:
+        self.user = user
         self.verdict = verdict
 
 
@@ -141,6 +151,7 @@ Event = (
     | AdmissionDecided
     | BudgetPlanned
     | RegisterDecided
+    | PlaceDecided
     | BindingsFound
     | NameFound
     | FlowFailed

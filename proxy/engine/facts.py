@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
+from proxy.engine.flowtoken import Edge, read_token
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.uri import parse_uri, unescape
 
@@ -71,6 +72,11 @@ def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: floa
         return _trunk_caller(core, request, trunk)
     if core.snapshot.config.auth.invite == "registered_source":
         return _source_caller(core, request, source, asked, now)
+    if core.snapshot.catalog.forwarding:
+        claimed = claimed_account(core, request.value("from") or "")
+        if claimed is not None and claimed.forward:
+            # Its password is its registrar's: we know it by the flow of the REGISTER that the registrar granted.
+            return _source_caller(core, request, source, asked, now)
     return _digest_caller(core, request, now)
 
 
@@ -165,13 +171,31 @@ def challenge(core: Core, txn: ServerTransaction, stale: bool, now: float) -> No
 class Callee:
     """Where a request is to go: an account of ours, or a trunk. Neither: nowhere (404)."""
 
-    __slots__ = ("account", "trunk", "user")
+    __slots__ = ("account", "edge", "trunk", "user")
 
-    def __init__(self, account: Account | None, trunk: Trunk | None, user: str) -> None:
+    def __init__(
+        self, account: Account | None, trunk: Trunk | None, user: str, edge: Edge | None = None
+    ) -> None:
         self.account = account
+        self.edge = edge
+        """The flow it is to be reached over, where the request says that itself (our Path); else its bindings tell."""
         self.trunk = trunk
         self.user = user
         """The user part as it was written."""
+
+
+def callee_for(core: Core, caller: Caller, request: Request, flow_token: str) -> Callee:
+    """Where a request of this caller is to go. `flow_token`: of a Route that we wrote as Path."""
+    uri = parse_uri(request.uri)
+    if flow_token:
+        edge = read_token(core, flow_token)
+        account = core.snapshot.catalog.accounts.get(edge.aor) if edge is not None else None
+        return Callee(account, None, (uri.user if uri is not None else None) or "", edge)
+    account = caller.account
+    if account is not None and account.forward and uri is not None and uri.host == account.domain:
+        # Its registrar's domain: who is meant there is for that one to say, though it be another account of ours.
+        return Callee(None, core.snapshot.catalog.trunks[account.forward], uri.user or "")
+    return callee_of(core, request.uri)
 
 
 def callee_of(core: Core, request_uri: str) -> Callee:

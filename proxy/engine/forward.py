@@ -19,6 +19,7 @@ from proxy.sip.serialise import cancel_for, render
 if TYPE_CHECKING:
     from proxy.engine.call import Call, Dialog, Permit
     from proxy.engine.core import Core
+    from proxy.engine.registration import Registration
     from proxy.engine.targets import Target
     from proxy.sip.flow import Flow
     from proxy.sip.stack import ClientTransaction, ServerTransaction
@@ -89,6 +90,7 @@ class Context:
         "loop_hash",
         "pending",
         "record_route",
+        "registration",
         "request",
         "source",
         "txn",
@@ -107,6 +109,8 @@ class Context:
         self.from_caller = True
         self.record_route = ""
         """The parameters after `;lr` in our Record-Route, ">" included; "" = do not record-route."""
+        self.registration: Registration | None = None
+        """Set when this is a REGISTER for another registrar; `record_route` then stands in our Path."""
         self.loop_hash = 0
         self.breadth = 0
         """Branches that it may have at once (breadth.py); 0 = within a dialog, where it has one."""
@@ -191,9 +195,13 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
     lines = [text.via + branch_id]
     parameters = context.record_route
     if parameters:
-        # RFC 3261 §16.6 step 4.
-        lines.append(text.record_route + parameters)
-        if context.source.local is not flow.local:
+        if context.registration is not None:
+            # RFC 3327 §5.2: as a Record-Route, for calls that come later. One value: its token knows the other side.
+            lines.append(f"Path: {text.route_prefix}{parameters}")
+        else:
+            # RFC 3261 §16.6 step 4.
+            lines.append(text.record_route + parameters)
+        if context.source.local is not flow.local and context.registration is None:
             # RFC 5658 §3.1: both sides when the transport or family changes, so that each finds its own socket.
             lines.append(core.texts[context.source.local].record_route + parameters)
     lines += target.routes

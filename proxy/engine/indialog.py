@@ -93,13 +93,21 @@ def _relay(core: Core, context: Context, target: Target | None, now: float) -> N
     if context.invite:
         core.answer(txn, 100, "Trying", now)
     txn.user = context
-    if "proxy-authorization" in context.request.keys:
+    if "proxy-authorization" in context.request.keys and not _for_registrar(context.call_of_dialog):
         take_own_credentials(core, context.request)
     if "p-asserted-identity" in context.request.keys:
         privacy.in_dialog(context, context.request)
     lower_max_forwards(context.request)
     context.groups = [(target,)]
     next_group(core, context, now)
+
+
+def _for_registrar(call: Call | None) -> bool:
+    """Credentials in this call's requests are for the registrar that keeps an account of it."""
+    if call is None:
+        return False
+    caller, callee = call.caller_account, call.callee_account
+    return (caller is not None and caller.forward != "") or (callee is not None and callee.forward != "")
 
 
 def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_caller: bool) -> Target | None:
@@ -149,7 +157,7 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
         if target is None or target.flow is None:
             return
     lower_max_forwards(request)
-    if "proxy-authorization" in request.keys:
+    if "proxy-authorization" in request.keys and not _for_registrar(call):
         take_own_credentials(core, request)
     flow = target.flow
     lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *request.lines]

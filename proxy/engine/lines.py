@@ -9,6 +9,7 @@ from proxy.sip.message import Message, Request
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
+    from proxy.engine.facts import Caller
 
 
 def top_via_off(message: Message) -> None:
@@ -29,9 +30,12 @@ def remove_all(message: Message, key: str) -> None:
         del keys[i], message.lines[i]
 
 
-def strip_untrusted(core: Core, request: Request) -> None:
+def strip_untrusted(core: Core, request: Request, caller: Caller) -> None:
     """What a request that starts something may not carry any further, in place."""
     keys = request.keys
+    if caller.account is not None and caller.account.forward:
+        # Its credentials are for its registrar's proxy, and so is the Service-Route it was given (RFC 3608 §5).
+        return
     if "proxy-authorization" in keys:
         take_own_credentials(core, request)
     if "route" in keys:

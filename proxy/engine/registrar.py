@@ -4,117 +4,39 @@ Who is asking is known by digest alone, so an unknown user and a wrong password 
 not touch an address of record learns by 403 nothing of whether it exists.
 
 Not here: how many accounts may register and the order of CSeq (the store's script, in one step with the bindings);
-Path (RFC 3327), outbound (RFC 5626) and GRUU (RFC 5627); third-party registration, which is refused.
+third-party registration, which is refused; GRUU (RFC 5627). What another registrar keeps is passing.py's.
 """
 
 from __future__ import annotations
 
-import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, assert_never
 
-from policies.account import Limits, NoPlan
+from policies.account import NoPlan
 from policies.reasons import Reason
 from policies.verdicts import Registered, RegisterOutOfOrder, RegisterRefused, Replayed, Unavailable
-from proxy.engine.bindings import (
-    Binding,
-    came_by,
-    contact_key,
-    read_records,
-    registered_contact,
-    to_record,
-)
+from proxy.engine import passing, respond
+from proxy.engine.bindings import Binding, came_by, read_records
+from proxy.engine.contacts import grant
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
+from proxy.engine.facts import real_text
+from proxy.engine.registration import Answer, Go, Registration, refusal, warning
 from proxy.engine.targets import is_address
-from proxy.sip.headers import NameAddr, parse_delta, parse_name_addr, parse_q
-from proxy.sip.uri import aor_key, parse_uri, request_uri
+from proxy.sip.headers import parse_name_addr
+from proxy.sip.uri import aor_key, parse_uri
 
 if TYPE_CHECKING:
-    from policies.catalog import Account
     from policies.verdicts import RegisterVerdict
     from proxy.engine.core import Core
-    from proxy.engine.events import RegisterDecided
+    from proxy.engine.events import PlaceDecided, RegisterDecided
     from proxy.sip.flow import Flow
-    from proxy.sip.message import Request
     from proxy.sip.transaction import ServerTransaction
 
-CONTACT_MAX = 2048
-"""Characters of one Contact value: ten of them make a 200 that still fits a datagram. Kamailio's column has 512."""
-AGENT_MAX = 128
-"""Characters kept of User-Agent."""
-HOUR = 3600
-"""RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 _ROUNDING = 0.001
 """Seconds: a record keeps its expiry in whole ms, so what is left of 60 s may seem to be a little more."""
-
-
-class Answer:
-    """A step's verdict: this is the final response, skip the remaining steps."""
-
-    __slots__ = ("extra", "phrase", "status")
-
-    def __init__(self, status: int, phrase: str, extra: Sequence[str] = ()) -> None:
-        self.status = status
-        self.phrase = phrase
-        self.extra = extra
-        """Ready header lines."""
-
-
-class Go(enum.Enum):
-    """A step's other verdicts."""
-
-    CONTINUE = "continue"
-    NOT_OURS = "not ours"
-    ASKED = "asked"
-
-
-class Registration:
-    """One REGISTER on its way through the steps, and the context of its RegisterAsk."""
-
-    __slots__ = (
-        "account",
-        "aor",
-        "contacts",
-        "domain",
-        "limits",
-        "nc",
-        "nonce",
-        "now",
-        "remove_all",
-        "request",
-        "request_domain",
-        "source",
-        "txn",
-        "wall",
-    )
-
-    account: Account
-    limits: Limits
-
-    def __init__(
-        self, txn: ServerTransaction, request: Request, source: Flow, now: float, wall: float
-    ) -> None:
-        self.txn = txn
-        self.request = request
-        self.source = source
-        self.now = now
-        self.wall = wall
-        """Unix seconds."""
-        self.request_domain = ""
-        """The domain in the Request-URI; "" when it names us and no domain: then the user's own is meant."""
-        self.domain = ""
-        """The address of record's domain when it is one of ours, else the Request-URI's (our first for an address):
-        whose users may answer."""
-        self.aor = ""
-        """The address of record in To, canonical."""
-        self.nonce = ""
-        self.nc = 0
-        self.contacts: list[tuple[str, int, str]] = []
-        """As in RegisterAsk."""
-        self.remove_all = False
 
 
 Step = Callable[["Registrar", Registration], "Answer | Go"]
@@ -144,7 +66,7 @@ class Registrar:
             if verdict is Go.CONTINUE:
                 continue
             if isinstance(verdict, Answer):
-                self._core.answer(txn, verdict.status, verdict.phrase, now, verdict.extra)
+                self._answer(registration, verdict)
             return verdict is not Go.NOT_OURS
         return True
 
@@ -154,8 +76,29 @@ class Registrar:
         assert isinstance(registration, Registration)
         registration.now = now
         registration.wall = now + self._core.wall_offset
-        answer = self._decided(registration, decided.verdict)
-        self._core.answer(registration.txn, answer.status, answer.phrase, now, answer.extra)
+        if registration.passing is None:
+            self._answer(registration, self._decided(registration, decided.verdict))
+            return
+        answer = passing.decided(self._core, registration, decided.verdict)
+        response = registration.passing.response
+        if answer is not None or response is None:
+            self._answer(registration, answer or Answer(500, "Server Internal Error"))
+            return
+        if isinstance(decided.verdict, Registered):
+            self._remember(registration, read_records(decided.verdict.bindings))
+        respond.pass_up(self._core, registration.txn, registration.source, response, now)
+
+    def on_place(self, decided: PlaceDecided, now: float) -> None:
+        """Whether a REGISTER that another registrar keeps may go there."""
+        registration = decided.user
+        assert isinstance(registration, Registration)
+        registration.now = now
+        answer = passing.place_decided(self._core, registration, decided.verdict)
+        if answer is not None:
+            self._answer(registration, answer)
+
+    def _answer(self, registration: Registration, answer: Answer) -> None:
+        self._core.answer(registration.txn, answer.status, answer.phrase, registration.now, answer.extra)
 
     def flow_failed(self, flow: Flow) -> None:
         """The connection is gone: nobody is registered from it any more."""
@@ -177,6 +120,25 @@ class Registrar:
             registration.domain = core.snapshot.config.domains[0]
         return Go.CONTINUE
 
+    def _address(self, registration: Registration) -> Answer | Go:
+        to = parse_name_addr(registration.request.value("to") or "")
+        uri = parse_uri(to.uri) if to is not None else None
+        if uri is None:
+            # RFC 3261 §10.2: To "MUST be a SIP URI or SIPS URI". RFC 4475 §3.3.4.
+            return Answer(400, "To Is No SIP URI")
+        registration.aor = aor_key(uri)
+        if uri.host in self._core.snapshot.catalog.domains:
+            registration.domain = uri.host
+        return Go.CONTINUE
+
+    def _elsewhere(self, registration: Registration) -> Answer | Go:
+        # Not in the RFC: an account whose registrar is another one.
+        account = self._core.snapshot.catalog.accounts.get(real_text(registration.aor))
+        if account is None or not account.forward:
+            return Go.CONTINUE
+        registration.account = account
+        return passing.begin(self._core, registration)
+
     def _require(self, registration: Registration) -> Answer | Go:
         # Step 2 and §8.2.2.3: extensions we do not have are named in Unsupported.
         required = registration.request.all_values("require")
@@ -189,14 +151,6 @@ class Registrar:
         request = registration.request
         core = self._core
         catalog = core.snapshot.catalog
-        to = parse_name_addr(request.value("to") or "")
-        uri = parse_uri(to.uri) if to is not None else None
-        if uri is None:
-            # RFC 3261 §10.2: To "MUST be a SIP URI or SIPS URI". RFC 4475 §3.3.4.
-            return Answer(400, "To Is No SIP URI")
-        registration.aor = aor_key(uri)
-        if uri.host in catalog.domains:
-            registration.domain = uri.host
         proof = self._core.digest.verify(
             request.values("authorization"),
             "REGISTER",
@@ -219,9 +173,11 @@ class Registrar:
         # Step 4: an account registers for itself only.
         account = registration.account
         if account.aor != registration.aor:
-            return Answer(403, "Forbidden", [self._warning("this account may register only for itself")])
+            return Answer(
+                403, "Forbidden", [warning(self._core, "this account may register only for itself")]
+            )
         if account.disabled:
-            return self._refusal(Reason.ACCOUNT_DISABLED, "", None)
+            return refusal(self._core, Reason.ACCOUNT_DISABLED, "", None)
         return Go.CONTINUE
 
     def _address_of_record(self, registration: Registration) -> Answer | Go:
@@ -234,37 +190,13 @@ class Registrar:
         # Not in the RFC: SPEC §2, a mode in no active plan is a service that was not bought.
         limits = self._core.limits_of(registration.account, registration.now)
         if isinstance(limits, NoPlan):
-            return self._refusal(Reason.NO_PLAN, limits.mode, None)
+            return refusal(self._core, Reason.NO_PLAN, limits.mode, None)
         registration.limits = limits
         return Go.CONTINUE
 
     def _contacts(self, registration: Registration) -> Answer | Go:
         # Steps 6 and 7, as far as the request alone tells.
-        request = registration.request
-        values = request.all_values("contact")
-        header = request.value("expires")
-        if "*" in values:
-            # Step 6; §10.2.2: "the Expires header field with a value of 0", and alone.
-            if len(values) > 1 or header is None or parse_delta(header) != 0:
-                return Answer(400, "Contact * Wants Expires 0 And No Other Contact")
-            registration.remove_all = True
-            return Go.CONTINUE
-        most = self._core.snapshot.config.limits.contacts_max
-        if len(values) > most:
-            return self._refusal(Reason.CONTACTS, str(most), None)
-        found: dict[str, tuple[str, int, str]] = {}
-        for value in values:
-            contact = parse_name_addr(value)
-            if contact is None or len(value) > CONTACT_MAX:
-                return Answer(400, "Bad Contact")
-            expires = self._expires(contact, header)
-            if isinstance(expires, Answer):
-                return expires
-            key = contact_key(contact.uri)
-            # The same contact twice is one binding; the later value holds.
-            found[key] = (key, expires, to_record(self._binding(registration, value, contact, expires)))
-        registration.contacts = list(found.values())
-        return Go.CONTINUE
+        return grant(self._core, registration)
 
     def _ask(self, registration: Registration) -> Answer | Go:
         # Steps 6 to 8 go on in the store: "processed atomically … either processed completely or not at all".
@@ -289,56 +221,21 @@ class Registrar:
 
     # What the steps are made of --------------------------------------------------------------------------------------
 
-    def _expires(self, contact: NameAddr, header: str | None) -> int | Answer:
-        """Seconds granted to one contact, 0 = to be removed."""
-        settings = self._core.snapshot.config.registrar
-        # Step 7: the parameter, else the header field, else our default.
-        if "expires" in contact.params:
-            asked = parse_delta(contact.params["expires"] or "")
-        elif header is not None:
-            asked = parse_delta(header)
-        else:
-            return int(settings.expires_default)
-        if asked is None:
-            asked = HOUR
-        if 0 < asked < settings.expires_min and asked < HOUR:
-            return Answer(423, "Interval Too Brief", [f"Min-Expires: {math.ceil(settings.expires_min)}"])
-        return min(asked, int(settings.expires_max))
-
-    def _binding(self, registration: Registration, value: str, contact: NameAddr, expires: int) -> Binding:
-        flow = registration.txn.flow
-        q = parse_q(contact.params.get("q") or "1")
-        return Binding(
-            uri=request_uri(contact.uri),
-            contact=registered_contact(value),
-            q=1000 if q is None else q,
-            expires_at=registration.wall + expires,
-            updated_at=registration.wall,
-            transport=flow.transport,
-            host=flow.host,
-            port=flow.port,
-            conn=flow.conn,
-            local_host=flow.local.host,
-            local_port=flow.local.port,
-            instance=self._core.instance,
-            sip_instance=contact.params.get("+sip.instance") or "",
-            reg_id=contact.params.get("reg-id") or "",
-            agent=(registration.request.value("user-agent") or "")[:AGENT_MAX],
-        )
-
     def _decided(self, registration: Registration, verdict: RegisterVerdict) -> Answer:
         if isinstance(verdict, Registered):
             return self._registered(registration, read_records(verdict.bindings))
         if isinstance(verdict, RegisterRefused):
-            return self._refusal(verdict.reason, verdict.limit, verdict.resets_in_ms)
+            return refusal(self._core, verdict.reason, verdict.limit, verdict.resets_in_ms)
         if isinstance(verdict, RegisterOutOfOrder):
             # Step 7: "the update MUST be aborted and the request fails", with 500 by its last paragraph.
-            return Answer(500, "Request Out Of Order", [self._warning("CSeq is not higher than before")])
+            return Answer(
+                500, "Request Out Of Order", [warning(self._core, "CSeq is not higher than before")]
+            )
         if isinstance(verdict, Replayed):
             # The password is right and the nonce is used up: RFC 7616 §3.3, a new one without asking the user.
             return self._challenge(registration, True)
         if isinstance(verdict, Unavailable):
-            return self._refusal(Reason.STORE_UNAVAILABLE, "", None)
+            return refusal(self._core, Reason.STORE_UNAVAILABLE, "", None)
         assert_never(verdict)
 
     def _registered(self, registration: Registration, bindings: list[Binding]) -> Answer:
@@ -371,16 +268,11 @@ class Registrar:
         values = self._core.digest.challenge(self._realm(registration), stale, registration.wall, core.rng)
         return Answer(401, "Unauthorized", [f"WWW-Authenticate: {value}" for value in values])
 
-    def _refusal(self, reason: Reason, limit: str, resets_in_ms: int | None) -> Answer:
-        row, extra = self._core.refusal(reason, limit, resets_in_ms)
-        return Answer(row.status, row.phrase, extra)
-
-    def _warning(self, words: str) -> str:
-        return f'Warning: 399 {self._core.server_name} "{words}"'
-
 
 STEPS: tuple[tuple[str, Step], ...] = (
     ("domain", Registrar._domain),
+    ("address", Registrar._address),
+    ("elsewhere", Registrar._elsewhere),
     ("require", Registrar._require),
     ("authenticate", Registrar._authenticate),
     ("authorise", Registrar._authorise),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from policies.reasons import Reason
 from proxy.engine import breadth, privacy
-from proxy.engine.admission import binding_targets, trunk_targets
+from proxy.engine.admission import binding_targets, edge_targets, keeps_uri, trunk_targets
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import Callee, Caller
 from proxy.engine.forward import Context, loop_hash_of, lower_max_forwards, next_group
@@ -59,7 +59,7 @@ def relay(
     if objection is not None:
         core.answer(txn, objection[0], objection[1], now, objection[2])
         return
-    strip_untrusted(core, request)
+    strip_untrusted(core, request, caller)
     privacy.on_request(core, request, caller, callee.trunk)
     context = Context(txn, request, source)
     context.breadth = breadth.take(request)
@@ -68,10 +68,19 @@ def relay(
         context.record_route = ">"
     txn.user = context
     lower_max_forwards(request)
-    if account is not None:
+    if callee.edge is not None:
+        context.groups = edge_targets(callee.edge, request.uri)
+        if context.groups:
+            next_group(core, context, now)
+        else:
+            # RFC 5626 §5.3.1.
+            core.answer(txn, 430, "Flow Failed", now)
+    elif account is not None:
         core.out.append(AskBindings(account.subscriber, account.aor, context))
     elif callee.trunk is not None:
-        context.groups = trunk_targets(core, callee.trunk, request.uri)
+        context.groups = trunk_targets(
+            core, callee.trunk, request.uri, keeps_uri(caller.account, callee.trunk)
+        )
         _go(core, context, now)
 
 

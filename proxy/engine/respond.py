@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, early, indialog, privacy, teardown
+from proxy.engine import calls, early, indialog, passing, privacy, teardown
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
@@ -16,6 +16,8 @@ from proxy.sip.serialise import render
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+    from proxy.sip.transaction import ServerTransaction
 
 _PREFERRED = (401, 407, 415, 420, 484)
 """RFC 3261 §16.7 step 6: responses that let the caller mend its request."""
@@ -23,6 +25,7 @@ _FAILOVER = (408, 503)
 """Finals after which the next target is tried: no answer, or a server that says it is down (RFC 3263 §4.3)."""
 PHRASES = {
     408: "Request Timeout",
+    430: "Flow Failed",
     480: "Temporarily Unavailable",
     487: "Request Terminated",
     500: "Server Internal Error",
@@ -96,7 +99,8 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
     elif context.invite or not context.final_sent:
         calls.refresh_target(context, response)
         context.final_sent = True
-        _up(core, context, response, now)
+        if context.registration is None or not passing.accepted(core, context.registration, response, now):
+            _up(core, context, response, now)
     if first:
         # RFC 3261 §16.7 step 10: a 2xx cancels what is still open.
         cancel_all(core, context, now)
@@ -108,6 +112,9 @@ def branch_failed(core: Core, branch: Branch, status: int, now: float) -> None:
     """The branch ended without a final response: 408 timeout, 503 transport (RFC 3261 §16.9), 487 cancelled unsent."""
     context = branch.context
     if context is not None and not branch.done:
+        if status == 503 and branch.target.edge:
+            # RFC 5626 §5.3.1: who sent it chose this flow, and is to choose another or let the client register anew.
+            status = 430
         _final(core, context, branch, status, None, now)
 
 
@@ -167,13 +174,18 @@ def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
 
 
 def _up(core: Core, context: Context, response: Response, now: float) -> None:
-    lines = response.lines
     if "p-asserted-identity" in response.keys:
         privacy.in_dialog(context, response)
-    if context.source.transport != "UDP" and "content-length" not in response.keys:
+    pass_up(core, context.txn, context.source, response, now)
+
+
+def pass_up(core: Core, txn: ServerTransaction, source: Flow, response: Response, now: float) -> None:
+    """Send a response of a branch, our Via taken off, on to where the request came from."""
+    lines = response.lines
+    if source.transport != "UDP" and "content-length" not in response.keys:
         lines.append(f"Content-Length: {len(response.body)}")
     data = render(f"SIP/2.0 {response.status} {response.reason}", lines, response.body)
-    core.stack.respond(context.txn, response.status, data, now)
+    core.stack.respond(txn, response.status, data, now)
 
 
 def _rank(branch: Branch) -> tuple[int, int, int]:
@@ -193,6 +205,8 @@ def _best_up(core: Core, context: Context, now: float) -> None:
     if context.cancelled and status in _FAILOVER:
         # RFC 3261 §16.10 with §9.1: cancelled, and no 487 ever came.
         status, response = 487, None
+    if context.registration is not None:
+        passing.give_back(core, context.registration)
     if status in (408, 481):
         indialog.dialog_lost(core, context, status, now)
     if not context.invite and status == 408:

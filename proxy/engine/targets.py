@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
 
-_TOKEN = re.compile(r";c=([0-9a-f]+)")
+_TOKEN = re.compile(r";([cf])=([0-9A-Za-z_\-]+)")
+"""In a Route value of ours: `c` names a call, `f` a client's flow (flowtoken.py)."""
 _HOPS_MAX = 8192
 """URIs whose next hop is remembered: the contacts of phones and neighbours come again in every request."""
 
@@ -24,7 +25,7 @@ _HOPS_MAX = 8192
 class Target:
     """One place to send a request to. `flow` is None while its host is a name that has to be looked up."""
 
-    __slots__ = ("flow", "host", "port", "routes", "transport", "uri")
+    __slots__ = ("edge", "flow", "host", "port", "routes", "transport", "uri")
 
     def __init__(
         self, uri: str, flow: Flow | None, transport: str, host: str, port: int, routes: tuple[str, ...] = ()
@@ -35,6 +36,8 @@ class Target:
         self.transport = transport
         self.host = host
         self.port = port
+        self.edge = False
+        """A flow token named it: when it fails, its sender hears 430."""
         self.routes = routes
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
 
@@ -75,19 +78,22 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     )
 
 
-def take_own_routes(core: Core, request: Request) -> tuple[bool, str]:
+def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
     """RFC 3261 §16.4: undo strict routing, remove the Route values that name us.
 
-    Returns whether there was any, and the call token found in them, or "".
+    Returns whether there was any, the call token found in them, or "", and the flow token, or "".
     """
-    token = ""
+    token = flow_token = ""
     routed = False
     uri = parse_uri(request.uri) if ";lr" in request.uri else None
     if uri is not None and (uri.host, uri.port or 5060) in core.own:
         # RFC 3261 §16.4: "the Request-URI … contains a value this proxy previously placed into a Record-Route":
         # a strict router sent it; the real Request-URI is the last Route value.
         found = _TOKEN.search(request.uri)
-        token = found[1] if found else ""
+        if found is not None and found[1] == "c":
+            token = found[2]
+        elif found is not None:
+            flow_token = found[2]
         routed = True
         _restore_request_uri(request)
     keys = request.keys
@@ -97,11 +103,16 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str]:
         if not value.startswith(core.own_prefixes) and not _names_us(core, value):
             break
         found = _TOKEN.search(value.partition(">")[0])
-        if found is not None:
-            token = found[1]
+        if found is not None and found[1] == "c":
+            if token and found[2] != token:
+                # Another call of ours: the request comes round by us again, as its INVITE did (a spiral).
+                break
+            token = found[2]
+        elif found is not None:
+            flow_token = found[2]
         routed = True
         drop_first_value(request.lines, keys, "route")
-    return routed, token
+    return routed, token, flow_token
 
 
 def _names_us(core: Core, value: str) -> bool:

@@ -12,19 +12,21 @@ import structlog
 
 from policies.lease import Leg, Outcome
 from policies.limiter import Limiter, RegisterRequest
-from policies.verdicts import Admitted, Registered, Unavailable
+from policies.verdicts import Admitted, PlaceHeld, Registered, Unavailable
 from proxy.driver import Driver
 from proxy.driver import driver as module
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
     AskName,
+    AskPlace,
     AskRegister,
     CallAnswered,
     CloseFlow,
     Effect,
     RegisterAsk,
     ReleaseLease,
+    ReturnPlace,
     Transmit,
     WriteRecord,
 )
@@ -93,6 +95,10 @@ class World:
         self.driver.attach(cast(Limiter, self), cast(Network, self))
 
     @property
+    def places(self) -> World:
+        return self
+
+    @property
     def senders(self) -> dict[Local, Callable[[Flow, bytes], None]]:
         return {LOCAL: self.send}
 
@@ -135,6 +141,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             CallAnswered(one, "{}"),
             ReleaseLease(one, Outcome.SUCCESS),
             AskRegister(register),
+            AskPlace("a@b", cast(Any, None), 30.0, "user"),
+            ReturnPlace("a@b", cast(Any, None), PlaceHeld(1, 0)),
             AskBindings("payer", "a@b", "user"),
             WriteRecord(record),
             CloseFlow(FLOW, "framing"),
@@ -149,6 +157,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("answered", one, "{}"),
             ("release", one, Outcome.SUCCESS),
             ("register", register),
+            ("hold", "a@b", None, 30.0, "user"),
+            ("give_back", "a@b", None, PlaceHeld(1, 0)),
             ("bindings", "payer", "a@b", "user"),
             ("record", record),
             ("close", FLOW),

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import re
 import socket
+from collections.abc import Iterable
 from types import TracebackType
 
 from tests.e2e.net import PATIENCE_S, Address, Transport, free_port
@@ -24,8 +25,17 @@ _calls = itertools.count(1)
 class Phone:
     """A `with` block closes it."""
 
-    def __init__(self, user: str, password: str, host: str, proxy: Address, transport: Transport) -> None:
+    def __init__(
+        self,
+        user: str,
+        password: str,
+        host: str,
+        proxy: Address,
+        transport: Transport,
+        domain: str = DOMAIN,
+    ) -> None:
         self.user = user
+        self.domain = domain
         self.password = password
         self.transport = transport
         self.host, self.port = host, free_port(host)
@@ -62,7 +72,7 @@ class Phone:
                 f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};rport;"
                 f"branch=z9hG4bK{self.user}{next(self._branch)}p{self.port}",
                 "Max-Forwards: 70",
-                f"From: <sip:{self.user}@{DOMAIN}>;tag={self.user}{self.port}",
+                f"From: <sip:{self.user}@{self.domain}>;tag={self.user}{self.port}",
                 f"To: <{to or uri}>",
                 f"Call-ID: {call_id or self.new_call_id()}",
                 f"CSeq: {cseq or next(self._cseq)} {method}",
@@ -79,8 +89,57 @@ class Phone:
     def register(self, *extra: str, call_id: str = "", contact: str = "") -> str:
         """A REGISTER of this phone's contact; `contact`: another Contact value."""
         line = f"Contact: {contact or f'<{self.contact}>'}"
-        aor = f"sip:{self.user}@{DOMAIN}"
-        return self.request("REGISTER", f"sip:{DOMAIN}", line, *extra, to=aor, call_id=call_id)
+        aor = f"sip:{self.user}@{self.domain}"
+        return self.request("REGISTER", f"sip:{self.domain}", line, *extra, to=aor, call_id=call_id)
+
+    def within(self, method: str, answer: Message, cseq: int, *extra: str) -> str:
+        """A request in the dialog that our INVITE and this answer to it made."""
+        return self._in_dialog(
+            method,
+            target_of(answer),
+            [f"Route: {value}" for value in reversed(listed(answer, "Record-Route"))],
+            (answer.value("From"), answer.value("To"), answer.call_id),
+            cseq,
+            extra,
+        )
+
+    def back(self, method: str, invite: Message, cseq: int, *extra: str) -> str:
+        """A request in the dialog of an INVITE that `reply` answered."""
+        return self._in_dialog(
+            method,
+            target_of(invite),
+            [f"Route: {value}" for value in listed(invite, "Record-Route")],
+            (f"{invite.value('To')};tag=t{self.port}", invite.value("From"), invite.call_id),
+            cseq,
+            extra,
+        )
+
+    def _in_dialog(
+        self,
+        method: str,
+        uri: str,
+        routes: list[str],
+        ends: tuple[str, str, str],
+        cseq: int,
+        extra: Iterable[str],
+    ) -> str:
+        return "\r\n".join(
+            [
+                f"{method} {uri} SIP/2.0",
+                f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};rport;"
+                f"branch=z9hG4bK{self.user}{next(self._branch)}p{self.port}",
+                *routes,
+                "Max-Forwards: 70",
+                f"From: {ends[0]}",
+                f"To: {ends[1]}",
+                f"Call-ID: {ends[2]}",
+                f"CSeq: {cseq} {method}",
+                *extra,
+                "Content-Length: 0",
+                "",
+                "",
+            ]
+        )
 
     def ask(self, message: str) -> Message:
         """Sends it and returns the final response to it."""
@@ -158,10 +217,20 @@ def _header(message: str, name: str) -> str:
     return found[1] if found else ""
 
 
+def listed(message: Message, name: str) -> list[str]:
+    """The values of a list header, one by one."""
+    return [value.strip() for line in message.values(name) for value in line.split(",")]
+
+
+def target_of(message: Message) -> str:
+    """The URI in Contact."""
+    return message.value("Contact").partition("<")[2].partition(">")[0]
+
+
 def challenges(answer: Message) -> dict[str, dict[str, str]]:
     """The challenges of a 401 or 407 by algorithm, in their order."""
     values = answer.values("WWW-Authenticate") + answer.values("Proxy-Authenticate")
-    return {challenge["algorithm"]: challenge for challenge in map(parameters, values)}
+    return {challenge.setdefault("algorithm", "MD5"): challenge for challenge in map(parameters, values)}
 
 
 def credentials(

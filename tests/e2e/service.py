@@ -41,6 +41,8 @@ class Tariff:
     category: str = ""
     """The category its plan is for; "" = the accounts' mode."""
     disabled: bool = False
+    account: Mapping[str, Any] = field(default_factory=dict)
+    """More that its accounts say; what is None is left out."""
 
 
 def plans_of(tariffs: Mapping[str, Tariff]) -> Settings:
@@ -55,15 +57,17 @@ def subscribers_of(tariffs: Mapping[str, Tariff]) -> Settings:
     return {
         "subscribers": {
             name: {
-                "accounts": [
-                    {"user": user, "password": PASSWORD, "mode": tariff.mode, "disabled": tariff.disabled}
-                    for user in tariff.accounts or (name,)
-                ],
+                "accounts": [_account(user, tariff) for user in tariff.accounts or (name,)],
                 "activations": [{"plan": name, "since": "2020-01-01"}],
             }
             for name, tariff in tariffs.items()
         }
     }
+
+
+def _account(user: str, tariff: Tariff) -> Settings:
+    account = {"user": user, "password": PASSWORD, "mode": tariff.mode, "disabled": tariff.disabled}
+    return {key: value for key, value in {**account, **tariff.account}.items() if value is not None}
 
 
 def settings_of(net: Net, store_url: str, host: int = Net.CALLGATE) -> Settings:

@@ -119,6 +119,8 @@ def test_a_retransmission_asks_the_store_nothing_and_gets_the_same_answer() -> N
 def test_the_steps_stand_in_the_order_of_rfc_3261_section_10_3() -> None:
     assert [name for name, _ in STEPS] == [
         "domain",
+        "address",
+        "elsewhere",
         "require",
         "authenticate",
         "authorise",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from policies.verdicts import (
     Registered,
 )
+from proxy.engine.contacts import CONTACT_MAX
 from proxy.engine.effects import AskRegister
-from proxy.engine.registrar import CONTACT_MAX
 from tests.engine.registering import (
     CONTACT,
     WALL,

@@ -16,7 +16,7 @@ from policies.counters import StoreCounters
 from policies.keys import mode_prefix
 from policies.lease import Leg
 from policies.limiter import Limiter, RegisterRequest
-from policies.verdicts import AdmitVerdict, RegisterVerdict, Unavailable
+from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict, Unavailable
 from tests.faults.proxy import FaultProxy
 from tests.policies.linked import proxied, until
 from tests.redis import PrivateRedis
@@ -79,6 +79,7 @@ class User:
         self.budgets: list[float | None] = []
         self.registered: list[RegisterVerdict] = []
         self.found: list[list[str] | None] = []
+        self.places: list[PlaceVerdict] = []
 
     def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
         assert leg.lease not in self.verdicts, "decided twice"
@@ -92,6 +93,9 @@ class User:
 
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
         self.registered.append(verdict)
+
+    def on_place(self, user: object, verdict: PlaceVerdict) -> None:
+        self.places.append(verdict)
 
     def on_bindings(self, bindings: list[str] | None, user: object) -> None:
         self.found.append(bindings)
