@@ -16,7 +16,8 @@ from tests.e2e.sipp import Message
 from tests.redis import PrivateRedis
 
 _ELSEWHERE = {"password": None, "domain": DOMAIN, "registrar": {"forward": "pbx"}}
-TARIFFS = {
+# Not TARIFFS: no other callgate has this domain.
+BOUGHT = {
     "through": Tariff({"sip_accounts": 2}, accounts=("tom", "tim", "tess"), account=_ELSEWHERE),
     "through-alone": Tariff({"sip_accounts": 1}, accounts=("una", "uwe"), account=_ELSEWHERE),
     "through-cut": Tariff({"call_duration": "1s"}, accounts=("vic",), account=_ELSEWHERE),
@@ -33,9 +34,7 @@ def pbx(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pbx]:
 
 
 @pytest.fixture(scope="module")
-def callgate(
-    net: Net, redis: PrivateRedis, tariffs: dict[str, Tariff], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callgate]:
+def callgate(net: Net, redis: PrivateRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callgate]:
     settings = settings_of(net, redis.url, host=60)
     settings["domains"].append(DOMAIN)
     settings["trunks"]["pbx"] = {
@@ -43,7 +42,7 @@ def callgate(
         "from": [f"{net.host(PBX)}/32"],
     }
     with Processes() as processes:
-        service = Callgate(processes, tmp_path_factory.mktemp("through"), settings, tariffs)
+        service = Callgate(processes, tmp_path_factory.mktemp("through"), settings, BOUGHT)
         service.start()
         yield service
         assert service.metric("callgate_internal_errors_total") == 0, service.running.tail(60)
