@@ -43,6 +43,8 @@ ReasonName = Literal[
     "overload",
     "draining",
     "hangup",
+    "session_expired",
+    "dialog_lost",
 ]
 """The values of policies.reasons.Reason (a layer above this one; a test holds the two to each other)."""
 
@@ -273,6 +275,31 @@ class Timers(Model):
     drain_timeout: Annotated[float, seconds(0, 86400)] = 300.0
 
 
+class SessionTimers(Model):
+    """RFC 4028; seconds."""
+
+    enabled: YesNo = False
+    session_expires: Annotated[float, seconds(90, 86400)] = 1800.0
+    """The longest a session may go without a refresh."""
+    min_se: Annotated[float, seconds(90, 86400)] = 90.0
+    """RFC 4028 §8.1: at least 90 s. Who asks for less is answered 422."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_se > self.session_expires:
+            raise ValueError("must be min_se <= session_expires")
+        return self
+
+
+class DialogPing(Model):
+    """OPTIONS of ours within dialogs that nobody refreshes."""
+
+    enabled: YesNo = False
+    every: Annotated[float, seconds(1, 86400)] = 60.0
+    lost_after: Annotated[int, whole(1, 100)] = 2
+    """Pings in a row without an answer; 481 is enough at once."""
+
+
 class Bounds(Model):
     """A bound on everything; what is beyond it is refused or dropped, and counted. Key `limits`."""
 
@@ -338,6 +365,8 @@ class Config(Model):
     auth: Auth = Auth()
     registrar: Registrar = Registrar()
     timers: Timers = Timers()
+    session_timers: SessionTimers = SessionTimers()
+    dialog_ping: DialogPing = DialogPing()
     refusals: Annotated[dict[ReasonName, Status], mapped] = Field(default_factory=dict)
     limits: Bounds = Bounds()
     log: Log = Log()

@@ -39,6 +39,8 @@ class Reason(enum.Enum):
     OVERLOAD = "overload"
     DRAINING = "draining"
     HANGUP = "hangup"
+    SESSION_EXPIRED = "session_expired"
+    DIALOG_LOST = "dialog_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,20 @@ TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
             retry_after=True,
         ),
         Reason.HANGUP: Row(480, "Temporarily Unavailable", "hangup", "info", "hangup: ended by the operator"),
+        Reason.SESSION_EXPIRED: Row(
+            408,
+            "Session expired",
+            "session_expired",
+            "info",
+            "session_expired: neither side refreshed the session in time",
+        ),
+        Reason.DIALOG_LOST: Row(
+            481,
+            "Dialog is lost",
+            "dialog_lost",
+            "info",
+            "dialog_lost: one side does not know of the call any more",
+        ),
     }
 )
 
@@ -193,6 +209,16 @@ def rows(overrides: Mapping[ReasonName, int]) -> Mapping[Reason, Row]:
     )
 
 
+_CUT_TEXTS: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.HANGUP: "ended by the operator",
+        Reason.SESSION_EXPIRED: "session expired",
+        Reason.DIALOG_LOST: "dialog lost",
+    }
+)
+"""Of those that are no limits."""
+
+
 def cut_text(reason: Reason) -> str:
     """The text of a cut's Reason header: `SIP ;cause=402 ;text="total_duration reached"`."""
-    return "ended by the operator" if reason is Reason.HANGUP else f"{reason.value} reached"
+    return _CUT_TEXTS.get(reason) or f"{reason.value} reached"

@@ -14,7 +14,7 @@ from policies.account import NoPlan
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
-from proxy.engine import breadth, calls, privacy
+from proxy.engine import breadth, calls, privacy, session
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
 from proxy.engine.effects import AskAdmission
@@ -46,6 +46,11 @@ def new_call(
     rare = not _RARE.isdisjoint(request.keys)
     if rare:
         objection = privacy.objection(request) or breadth.objection(request)
+        if objection is not None:
+            core.answer(txn, objection[0], objection[1], now, objection[2])
+            return
+    if core.sessions is not None:
+        objection = session.objection(core, request)
         if objection is not None:
             core.answer(txn, objection[0], objection[1], now, objection[2])
             return
@@ -201,6 +206,8 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     context.loop_hash = loop_hash_of(request)
     context.breadth = breadth.take(request)
     lower_max_forwards(request)
+    if core.sessions is not None:
+        session.ask(core, context)
     forward_call(core, context, call, Permit(call.legs), now)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from policies.catalog import Account, Trunk
     from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
+    from proxy.engine.watch import Watch
     from proxy.sip.stack import ServerTransaction
     from proxy.sip.timers import TimerHandle
 
@@ -69,7 +70,7 @@ class Peer:
 class Dialog:
     """A 2xx (or, still early, a provisional with a To tag) of one call: the callee's half; the caller's is shared."""
 
-    __slots__ = ("acked", "callee", "confirmed", "over")
+    __slots__ = ("acked", "callee", "confirmed", "over", "watch")
 
     def __init__(self, callee: Peer) -> None:
         self.callee = callee
@@ -78,6 +79,8 @@ class Dialog:
         """The ACK for its 2xx has passed."""
         self.over = False
         """A BYE passed, or its end was answered with 481 or 408."""
+        self.watch: Watch | None = None
+        """Set where session timers or pings are on (watch.py)."""
 
 
 class Call:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
+from proxy.engine import watch
 from proxy.engine.call import Budget, Call, CallState, Dialog, Peer
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
@@ -168,6 +169,9 @@ def release(core: Core, call: Call, outcome: Outcome) -> None:
     if deadline is not None:
         core.timers.cancel(deadline)
         call.deadline = None
+    for dialog in call.dialogs:
+        if dialog.watch is not None:
+            watch.stop(core, dialog.watch)
     for leg in call.legs[: call.leg_index]:
         give_back(core, leg, outcome)
         if leg.answered and leg.limits.total_duration is not None:

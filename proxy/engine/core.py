@@ -73,15 +73,19 @@ class Core:
         "on_branch_failed",
         "on_budget",
         "on_call_duration",
+        "on_ping",
+        "on_session",
         "on_timer_c",
         "out",
         "overloaded",
+        "pings",
         "own",
         "own_prefixes",
         "reasons",
         "rng",
         "secret",
         "server_name",
+        "sessions",
         "snapshot",
         "sources",
         "stack",
@@ -90,6 +94,7 @@ class Core:
         "waiting",
         "waiting_count",
         "wall_offset",
+        "watching",
     )
 
     stack: Stack
@@ -98,6 +103,8 @@ class Core:
     on_call_duration: Handler
     on_budget: Handler
     on_ack_overdue: Handler
+    on_session: Handler
+    on_ping: Handler
 
     def __init__(
         self,
@@ -145,7 +152,13 @@ class Core:
     def configure(self, snapshot: Snapshot) -> None:
         """Use this snapshot from now on. Running calls keep the leases and deadlines they have."""
         self.snapshot = snapshot
-        self.reasons: Mapping[Reason, Row] = rows(snapshot.config.refusals)
+        config = snapshot.config
+        self.reasons: Mapping[Reason, Row] = rows(config.refusals)
+        self.sessions = config.session_timers if config.session_timers.enabled else None
+        """RFC 4028; None = off."""
+        self.pings = config.dialog_ping if config.dialog_ping.enabled else None
+        self.watching = self.sessions is not None or self.pings is not None
+        """Dialogs are watched for being alive: the one test of a call where they are not."""
         self._limits: dict[tuple[str, Mode], Limits | NoPlan] = {}
         self._trunks: dict[str, Trunk | None] = {}
 

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from policies.reasons import Reason
 from proxy.engine import admission, calls, indialog, relay, respond, teardown
+from proxy.engine.alive import Alive
 from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Budget, Call, CallState, Dialog
 from proxy.engine.core import Core
@@ -45,6 +46,7 @@ from proxy.engine.facts import (
     challenge,
 )
 from proxy.engine.forward import Branch, Context, cancel_all
+from proxy.engine.ping import Ping
 from proxy.engine.record import CallRecord
 from proxy.engine.registrar import Registrar
 from proxy.engine.snapshot import Snapshot
@@ -107,6 +109,7 @@ class Engine:
         core.on_budget = self._on_budget
         core.on_ack_overdue = self._on_ack_overdue
         self.registrar = Registrar(core)
+        self._alive = Alive(core)
 
     # The door --------------------------------------------------------------------------------------------------------
 
@@ -332,6 +335,8 @@ class Engine:
             respond.on_response(self.core, user, response, now)
         elif isinstance(user, Bye):
             teardown.on_bye_response(self.core, user, response, now)
+        elif isinstance(user, Ping):
+            self._alive.pinged(user, response.status, now)
 
     def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """TransactionUser. RFC 6026 §8.9: never forwarded; the stack has counted it."""
@@ -350,6 +355,8 @@ class Engine:
             respond.branch_failed(self.core, user, status, now)
         elif isinstance(user, Bye):
             teardown.on_bye_failed(self.core, user, now)
+        elif isinstance(user, Ping):
+            self._alive.pinged(user, 408, now)
 
     def on_ack_timeout(self, txn: ServerTransaction, now: float) -> None:
         """TransactionUser. The caller never acknowledged our refusal; there is nothing to undo."""

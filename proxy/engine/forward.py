@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.engine.call import Call, Dialog, Permit
     from proxy.engine.core import Core
     from proxy.engine.registration import Registration
+    from proxy.engine.session import Asked
     from proxy.engine.targets import Target
     from proxy.sip.flow import Flow
     from proxy.sip.stack import ClientTransaction, ServerTransaction
@@ -92,6 +93,7 @@ class Context:
         "record_route",
         "registration",
         "request",
+        "session",
         "source",
         "txn",
     )
@@ -114,6 +116,8 @@ class Context:
         self.loop_hash = 0
         self.breadth = 0
         """Branches that it may have at once (breadth.py); 0 = within a dialog, where it has one."""
+        self.session: Asked | None = None
+        """What it asked of session timers, where those are on (session.py)."""
         self.groups: list[Sequence[Target]] = []
         """Targets not yet tried, the next group last."""
         self.branches: list[Branch] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, privacy, teardown
+from proxy.engine import calls, privacy, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
@@ -68,6 +68,12 @@ def on_request(
     context.call_of_dialog, context.dialog, context.from_caller = call, dialog, from_caller
     if method == "BYE":
         _bye(core, call, dialog, from_caller, now)
+    elif core.sessions is not None and method in ("INVITE", "UPDATE"):
+        objection = session.objection(core, request)
+        if objection is not None:
+            core.answer(txn, objection[0], objection[1], now, objection[2])
+            return
+        session.ask(core, context)
     _relay(core, context, target, now)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, early, indialog, passing, privacy, teardown
+from proxy.engine import calls, early, indialog, passing, ping, privacy, session, teardown
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
@@ -98,6 +98,8 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
         teardown.late_answer(core, call, branch, response, now)
     elif context.invite or not context.final_sent:
         calls.refresh_target(context, response)
+        if core.watching:
+            _watch(core, context, response, now)
         context.final_sent = True
         if context.registration is None or not passing.accepted(core, context.registration, response, now):
             _up(core, context, response, now)
@@ -106,6 +108,21 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
         cancel_all(core, context, now)
         if not context.pending:
             finish(core, context)
+
+
+def _watch(core: Core, context: Context, response: Response, now: float) -> None:
+    """A 2xx goes up, and dialogs are watched."""
+    call = context.call
+    if call is not None:
+        dialog = call.dialog(response.to_tag)
+    else:
+        call, dialog = context.call_of_dialog, context.dialog
+    if call is None or dialog is None:
+        return
+    if context.session is not None:
+        session.answered(core, context.session, call, dialog, response, now)
+    if context.call is not None:
+        ping.begin(core, call, dialog, now)
 
 
 def branch_failed(core: Core, branch: Branch, status: int, now: float) -> None:

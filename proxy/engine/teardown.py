@@ -25,6 +25,7 @@ from proxy.sip.uri import request_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
+    from proxy.engine.watch import Watch
 
 
 class Bye:
@@ -60,6 +61,19 @@ def cut(core: Core, call: Call, reason: Reason, now: float) -> None:
         _end_dialogs(core, call, now)
         return
     _refuse_pending(core, call, reason, now)
+
+
+def lost(core: Core, watch: Watch, reason: Reason, now: float) -> None:
+    """One of the call's dialogs is dead: told to both sides. The call goes on in the others, where it has any."""
+    call, dialog = watch.call, watch.dialog
+    if call is None:
+        return
+    if all(other is dialog or other.over for other in call.dialogs if other.confirmed):
+        cut(core, call, reason, now)
+        return
+    dialog.over = True
+    for to_caller in (False, True):
+        _send_bye(core, Bye(call, dialog, to_caller), now, (_reason_line(core, reason),))
 
 
 def _refuse_pending(core: Core, call: Call, reason: Reason, now: float) -> None:
