@@ -17,8 +17,8 @@ from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavail
 from proxy.engine import breadth, calls, privacy, session
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
-from proxy.engine.effects import AskAdmission
-from proxy.engine.facts import Callee, Caller, challenge
+from proxy.engine.effects import AskAdmission, WriteRecord
+from proxy.engine.facts import Callee, Caller, callee_of, challenge
 from proxy.engine.forward import Context, forward_call, loop_hash_of, lower_max_forwards
 from proxy.engine.lines import raw_value, strip_untrusted
 from proxy.engine.record import CallRecord
@@ -301,3 +301,25 @@ def _challenge_again(core: Core, call: Call, now: float) -> None:
     calls.release(core, call, Outcome.VOID)
     call.state = CallState.ENDED
     calls.forget(core, call)
+
+
+def refuse_early(core: Core, txn: ServerTransaction, reason: Reason, now: float) -> None:
+    """Refused before there is a call; an INVITE leaves its record all the same."""
+    request = txn.request
+    assert request is not None
+    row, extra = core.refusal(reason, "", None)
+    core.answer(txn, row.status, row.phrase, now, extra)
+    if request.method != "INVITE":
+        return
+    callee = callee_of(core, request.uri)
+    record = CallRecord(
+        request.call_id, request.from_tag, calls.user_of(request.value("from") or ""), callee.user, now
+    )
+    record.decision, record.outcome, record.status, record.reason = (
+        "refused",
+        "refused",
+        row.status,
+        reason.value,
+    )
+    record.ended_by = "callgate"
+    core.out.append(WriteRecord(record))

@@ -17,7 +17,7 @@ from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Budget, Call, CallState, Dialog
 from proxy.engine.core import Core
 from proxy.engine.digest import Digest
-from proxy.engine.effects import AskBindings, CloseFlow, Effect, WriteRecord
+from proxy.engine.effects import AskBindings, CloseFlow, Effect
 from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
@@ -41,13 +41,11 @@ from proxy.engine.facts import (
     Unknown,
     Unproved,
     callee_for,
-    callee_of,
     caller_of,
     challenge,
 )
 from proxy.engine.forward import Branch, Context, cancel_all
 from proxy.engine.ping import Ping
-from proxy.engine.record import CallRecord
 from proxy.engine.registrar import Registrar
 from proxy.engine.snapshot import Snapshot
 from proxy.engine.targets import take_own_routes
@@ -232,7 +230,7 @@ class Engine:
         if invite and (core.overloaded or core.draining):
             # SPEC §5: cheap, before anybody is looked up or challenged.
             reason = Reason.DRAINING if core.draining else Reason.OVERLOAD
-            self._refuse_early(txn, reason, now)
+            admission.refuse_early(core, txn, reason, now)
             return
         uri = parse_uri(request.uri)
         if uri is not None and not uri.user and core.is_own(uri.host, uri.port):
@@ -251,31 +249,9 @@ class Engine:
                 txn.user = waiting
                 core.out.append(AskBindings(caller.account.subscriber, caller.account.aor, waiting))
             case Unknown():
-                self._refuse_early(txn, Reason.UNKNOWN_CALLER, now)
+                admission.refuse_early(core, txn, Reason.UNKNOWN_CALLER, now)
             case _:
                 assert_never(caller)
-
-    def _refuse_early(self, txn: ServerTransaction, reason: Reason, now: float) -> None:
-        """Refused before there is a call; an INVITE leaves its record all the same."""
-        core = self.core
-        request = txn.request
-        assert request is not None
-        row, extra = core.refusal(reason, "", None)
-        core.answer(txn, row.status, row.phrase, now, extra)
-        if request.method != "INVITE":
-            return
-        callee = callee_of(core, request.uri)
-        record = CallRecord(
-            request.call_id, request.from_tag, calls.user_of(request.value("from") or ""), callee.user, now
-        )
-        record.decision, record.outcome, record.status, record.reason = (
-            "refused",
-            "refused",
-            row.status,
-            reason.value,
-        )
-        record.ended_by = "callgate"
-        core.out.append(WriteRecord(record))
 
     def _bindings_found(self, event: BindingsFound, now: float) -> None:
         user = event.user
@@ -288,7 +264,7 @@ class Engine:
                     until = binding.expires_at - core.wall_offset
                     core.sources.put(user.source, user.aor, until, now)
             if event.bindings is None:
-                self._refuse_early(user.txn, Reason.STORE_UNAVAILABLE, now)
+                admission.refuse_early(core, user.txn, Reason.STORE_UNAVAILABLE, now)
             else:
                 self._fresh(user.txn, user.source, True, now, user.flow_token)
 
