@@ -5,6 +5,10 @@ and the headers of the Python that runs it (`apt install gcc python3-dev`); it i
 
     python -m load.compile build/compiled
     PYTHONPATH=build/compiled python -m proxy serve -c config/callgate.yaml
+
+What mypyc is good at, and the code keeps to: a constant that says `Final` is a C variable, any other global a look-up
+in a dict; str.find, count, strip and partition are plain C calls, str.index and the methods of bytes are not; a tuple
+of floats cannot be Final (mypyc takes it for unset), so it stays a global.
 """
 
 from __future__ import annotations

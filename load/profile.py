@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from load.bench import Bench, bench
@@ -34,17 +35,19 @@ finally:
 """
 
 
-def profile(tool: str, *, rate: float, payers: int, seconds: float) -> str:
+def profile(tool: str, *, rate: float, payers: int, seconds: float, command: Sequence[str] = ()) -> str:
     """A table of functions, dearest first. `tool`: "cprofile" (Python functions) or "perf" (down to the kernel)."""
     folder = Path(tempfile.mkdtemp(prefix="callgate-profile-"))
     try:
         profiled = _cprofile if tool == "cprofile" else _perf
-        return profiled(folder, rate, payers, seconds)
+        return profiled(folder, rate, payers, seconds, command)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _cprofile(folder: Path, rate: float, payers: int, seconds: float) -> str:
+def _cprofile(folder: Path, rate: float, payers: int, seconds: float, command: Sequence[str]) -> str:
+    if command:
+        raise RunFailed("cProfile runs the sources; perf takes any --callgate")
     found = folder / "profile"
     peer = Callgate([sys.executable, "-c", PROFILED.format(path=str(found))])
     with bench(peer, payers) as up:
@@ -58,27 +61,20 @@ def _cprofile(folder: Path, rate: float, payers: int, seconds: float) -> str:
     return f"{calls} calls at {rate:g}/s; divide by that for the share of a call\n{table.getvalue()}"
 
 
-def _perf(folder: Path, rate: float, payers: int, seconds: float) -> str:
+def _perf(folder: Path, rate: float, payers: int, seconds: float, command: Sequence[str]) -> str:
     data = folder / "perf.data"
-    with bench(Callgate(), payers) as up:
+    with bench(Callgate(command), payers) as up:
         caller = up.call(rate, int(rate * (SETTLE_S + seconds)))
         time.sleep(SETTLE_S)
         record = [program("perf"), "record", "-q", "-F", "1999", "-o", str(data), "-p", str(up.proxy.pid)]
         record += ["--", "sleep", f"{seconds:g}"]
         subprocess.run(record, check=True, timeout=seconds + 20)
         up.stop(caller)
-    report = [
-        program("perf"),
-        "report",
-        "-i",
-        str(data),
-        "--stdio",
-        "--sort",
-        "dso,symbol",
-        "--percent-limit",
-        "0.4",
-    ]
-    return subprocess.run(report, capture_output=True, text=True, check=True, timeout=60).stdout
+    report = [program("perf"), "report", "-i", str(data), "--stdio", "--percent-limit", "0.4", "--sort"]
+    return "".join(
+        subprocess.run([*report, by], capture_output=True, text=True, check=True, timeout=60).stdout
+        for by in ("dso", "dso,symbol")
+    )
 
 
 def _load(up: Bench, rate: float, seconds: float) -> int:

@@ -83,6 +83,7 @@ def perform(args: argparse.Namespace) -> int:
                 rate=args.rate or 500,
                 payers=args.payers or QUICK_PAYERS,
                 seconds=args.window or 10,
+                command=shlex.split(args.callgate),
             )
         )
         return 0

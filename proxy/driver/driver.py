@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import structlog
 
@@ -56,18 +56,18 @@ from proxy.sip.flow import Flow, Local
 from proxy.sip.message import ParseError
 from proxy.sip.timers import Timers
 
-TIMER_SLACK = 0.01
+TIMER_SLACK: Final = 0.01
 """Seconds the loop timer rings after a deadline, to serve with it what is due until then: 100 rings a second at most,
 whatever the load, where exact ones would be a thousand. SIP's shortest timer is 500 ms."""
 
-REPORTS_MAX = 20
+REPORTS_MAX: Final = 20
 """Failures logged in full in each REPORTS_PERIOD; all are counted. A bug on every message must not fill a disk."""
-REPORTS_PERIOD = 60.0
-REPORT_BYTES = 4096
+REPORTS_PERIOD: Final = 60.0
+REPORT_BYTES: Final = 4096
 """Of the message that caused a failure."""
 
-_NEVER = float("inf")
-_RING = TimerFired()
+_NEVER: Final = float("inf")
+_RING: Final = TimerFired()
 
 
 class Core(Protocol):

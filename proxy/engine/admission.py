@@ -8,7 +8,7 @@ A CANCEL that comes meanwhile is answered at once; the verdict is then given bac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.account import NoPlan
 from policies.lease import Leg, Outcome
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from proxy.sip.stack import ServerTransaction
 
 
-_RARE = frozenset({"max-breadth", "privacy", "p-asserted-identity", "p-preferred-identity", "replaces"})
+_RARE: Final = frozenset(
+    {"max-breadth", "privacy", "p-asserted-identity", "p-preferred-identity", "replaces"}
+)
 """Headers that ask for more than an ordinary call; all of them are looked for at once."""
 
 

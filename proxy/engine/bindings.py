@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from proxy.sip.flow import Flow, FlowTable
 from proxy.sip.grammar import QUOTED
 from proxy.sip.uri import canonical_host, escape_user, parse_uri, unescape
 
-FLOWS_MAX = 65_536
+FLOWS_MAX: Final = 65_536
 """Flows whose accounts are remembered (~0.4 kB each). What is forgotten is asked of the store again."""
-ACCOUNTS_MAX = 256
+ACCOUNTS_MAX: Final = 256
 """Accounts remembered of one flow: a PBX that registers more calls with digest."""
 
-_VERSION = "1"
-_FIELDS = 17
+_VERSION: Final = "1"
+_FIELDS: Final = 17
 
 # One piece of `name-addr;param;param`, up to the next semicolon that separates.
-_PIECE = re.compile(rf'(?:[^;"<]|{QUOTED}|<[^>]*+>)*', re.DOTALL)
+_PIECE: Final = re.compile(rf'(?:[^;"<]|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 
 
 class Binding:

@@ -8,7 +8,7 @@ We differ in requests within a dialog and ACK, which are passed on with what the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.lines import remove_all
 from proxy.sip.message import Request
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.engine.forward import Branch, Context
     from proxy.engine.validate import Objection
 
-BREADTH_MAX = 60
+BREADTH_MAX: Final = 60
 """RFC 5393 §5.3.3: what a request without the header gets, and the most that one may bring."""
 
 

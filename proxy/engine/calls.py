@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.sip.timers import TimerHandle
 
 
-EARLY_MAX = 60
+EARLY_MAX: Final = 60
 """Early dialogs of one call; no request passes in those beyond it. Precedent: Max-Breadth (RFC 5393 §5.3.3) bounds what
 may answer one INVITE to 60."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
 from proxy.engine.bindings import Binding, contact_key, registered_contact, to_record
@@ -14,11 +14,11 @@ from proxy.sip.uri import request_uri
 if TYPE_CHECKING:
     from proxy.engine.core import Core
 
-CONTACT_MAX = 2048
+CONTACT_MAX: Final = 2048
 """Characters of one Contact value: ten of them make a 200 that still fits a datagram. Kamailio's column has 512."""
-AGENT_MAX = 128
+AGENT_MAX: Final = 128
 """Characters kept of User-Agent."""
-HOUR = 3600
+HOUR: Final = 3600
 """RFC 3261 §10.2: what a malformed `expires` means. §10.3 step 7: an interval that is never too brief."""
 
 

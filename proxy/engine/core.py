@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from policies.account import Limits, Mode, NoPlan
 from policies.catalog import Account, Trunk
@@ -26,13 +27,13 @@ from proxy.sip.serialise import reply
 from proxy.sip.stack import ServerTransaction, Stack
 from proxy.sip.timers import Handler, Timers
 
-NAMES_MAX = 4096
+NAMES_MAX: Final = 4096
 """Host names remembered at once. Precedent: Kamailio's dns_cache_mem is 500 kB, some 4,000 entries."""
-WAITING_MAX = 10_000
+WAITING_MAX: Final = 10_000
 """Requests that wait for a name at once; more are dropped and the peer retransmits."""
-NAME_TTL = 60.0
+NAME_TTL: Final = 60.0
 """Seconds a resolved name is used; getaddrinfo does not tell the record's own TTL."""
-SOURCES_MAX = 16_384
+SOURCES_MAX: Final = 16_384
 """Source addresses whose trunk is remembered (one dict entry each)."""
 
 

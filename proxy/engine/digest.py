@@ -17,7 +17,7 @@ import hmac
 import random
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.sip.headers import parse_auth, quote, wire
 from proxy.sip.uri import parse_uri, unescape
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from config.tariffs import Algorithm
     from policies.catalog import Account
 
-CREDENTIALS_MAX = 4
+CREDENTIALS_MAX: Final = 4
 """Credentials of our realm looked at in one request: each is a guess at a password, and one an algorithm is enough."""
-CLOCK_SKEW_MAX = 60.0
+CLOCK_SKEW_MAX: Final = 60.0
 """Seconds by which the clock of the instance that issued a nonce may be ahead of ours."""
 
-_NONCE_LENGTH = 8 + 16 + 32
+_NONCE_LENGTH: Final = 8 + 16 + 32
 """Hexadecimal digits: issue time in Unix seconds, random, signature."""
-_SIGNED = 8 + 16
-_NC = re.compile(r"[0-9A-Fa-f]{8}")  # RFC 7616 §3.4: 8LHEX; upper case does no harm
+_SIGNED: Final = 8 + 16
+_NC: Final = re.compile(r"[0-9A-Fa-f]{8}")  # RFC 7616 §3.4: 8LHEX; upper case does no harm
 
 Hash = Callable[[bytes], str]
 
@@ -51,7 +51,7 @@ def _sha512_256(data: bytes) -> str:
     return hashlib.new("sha512_256", data).hexdigest()
 
 
-ALGORITHMS: dict[str, Hash] = {"SHA-256": _sha256, "MD5": _md5}
+ALGORITHMS: Final[dict[str, Hash]] = {"SHA-256": _sha256, "MD5": _md5}
 """By their names in RFC 7616 §6.1."""
 if "sha512_256" in hashlib.algorithms_available:  # OpenSSL's, not Python's own
     ALGORITHMS["SHA-512-256"] = _sha512_256
@@ -103,9 +103,9 @@ Lookup = Callable[[str], "Account | None"]
 """From `user@domain` to the account."""
 
 
-_STALE = Stale()
-_MISSING = Missing()
-_WRONG = {flaw: Wrong(flaw) for flaw in Flaw}
+_STALE: Final = Stale()
+_MISSING: Final = Missing()
+_WRONG: Final = {flaw: Wrong(flaw) for flaw in Flaw}
 
 
 class Digest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.flowtoken import Edge, read_token
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.sip.stack import ServerTransaction
 
 
-_PLAIN_IDENTITY = re.compile(r"[^\"<,]*<sip:([A-Za-z0-9._+\-]+)@([a-z0-9.\-]+)[>:;]")
+_PLAIN_IDENTITY: Final = re.compile(r"[^\"<,]*<sip:([A-Za-z0-9._+\-]+)@([a-z0-9.\-]+)[>:;]")
 """What nearly every From looks like: no escapes, nothing to fold; the parser has seen to the rest of it."""
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
 
-_SIGNATURE = 10
+_SIGNATURE: Final = 10
 """Octets: RFC 5626 §5.2's example has as many."""
-_TOKEN_MAX = 1024
-_FIELDS = 8
+_TOKEN_MAX: Final = 1024
+_FIELDS: Final = 8
 
 
 class Edge:

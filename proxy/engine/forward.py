@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.breadth import share_out
 from proxy.sip.message import Request, Response, TopVia
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from proxy.sip.stack import ClientTransaction, ServerTransaction
     from proxy.sip.timers import TimerHandle
 
-NO_REQUEST = Request("", "", [], [], b"", TopVia("", "", None, "", None, None, ""), "", 0, "", "", None)
-DEFAULT_MAX_FORWARDS = 70
+NO_REQUEST: Final = Request(
+    "", "", [], [], b"", TopVia("", "", None, "", None, None, ""), "", 0, "", "", None
+)
+DEFAULT_MAX_FORWARDS: Final = 70
 """RFC 3261 §16.6 step 3."""
 
 

@@ -10,7 +10,7 @@ Not here: the registrar's own rules (intervals, order of CSeq, who may register)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.account import NoPlan
 from policies.reasons import Reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.message import Response
 
-HOLD_MARGIN = 10.0
+HOLD_MARGIN: Final = 10.0
 """Seconds a place is held beyond the longest transaction, for the store to be asked after it."""
 
 

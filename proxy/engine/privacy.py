@@ -9,7 +9,7 @@ back user agent could change them; they are passed on to whoever can, and refuse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.facts import Caller, claimed_account
 from proxy.engine.lines import remove_all
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.engine.forward import Context
     from proxy.engine.validate import Objection
 
-_SUPPLIED = frozenset({"none", "id", "critical"})
+_SUPPLIED: Final = frozenset({"none", "id", "critical"})
 """What we do or need not do."""
 
 

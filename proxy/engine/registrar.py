@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from policies.account import NoPlan
 from policies.reasons import Reason
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
     from proxy.sip.transaction import ServerTransaction
 
-_ROUNDING = 0.001
+_ROUNDING: Final = 0.001
 """Seconds: a record keeps its expiry in whole ms, so what is left of 60 s may seem to be a little more."""
 
 
@@ -269,7 +269,7 @@ class Registrar:
         return Answer(401, "Unauthorized", [f"WWW-Authenticate: {value}" for value in values])
 
 
-STEPS: tuple[tuple[str, Step], ...] = (
+STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("domain", Registrar._domain),
     ("address", Registrar._address),
     ("elsewhere", Registrar._elsewhere),

@@ -5,7 +5,7 @@ They are no calls: nothing is charged. But who sends them must be somebody we se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
 from proxy.engine import breadth, privacy
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
     from proxy.sip.stack import ServerTransaction
 
-ALLOW = (
+ALLOW: Final = (
     "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE, "
     "PUBLISH"
 )
-_OPTIONS = (ALLOW, "Accept: application/sdp, */*", "Accept-Encoding: identity", "Supported: path")
-_DIALOG_FORMING = ("SUBSCRIBE", "REFER", "NOTIFY")
+_OPTIONS: Final = (ALLOW, "Accept: application/sdp, */*", "Accept-Encoding: identity", "Supported: path")
+_DIALOG_FORMING: Final = ("SUBSCRIBE", "REFER", "NOTIFY")
 """RFC 6665 §4.2, RFC 3515 §2.4: their dialogs need us on the way back, too."""
 
 

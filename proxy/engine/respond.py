@@ -6,7 +6,7 @@ target is left.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine import calls, early, indialog, passing, ping, privacy, session, teardown
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
     from proxy.sip.transaction import ServerTransaction
 
-_PREFERRED = (401, 407, 415, 420, 484)
+_PREFERRED: Final = (401, 407, 415, 420, 484)
 """RFC 3261 §16.7 step 6: responses that let the caller mend its request."""
-_FAILOVER = (408, 503)
+_FAILOVER: Final = (408, 503)
 """Finals after which the next target is tried: no answer, or a server that says it is down (RFC 3263 §4.3)."""
-PHRASES = {
+PHRASES: Final = {
     408: "Request Timeout",
     430: "Flow Failed",
     480: "Temporarily Unavailable",

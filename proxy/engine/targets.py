@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.lines import remove_all
 from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
 
-_TOKEN = re.compile(r";([cf])=([0-9A-Za-z_\-]+)")
+_TOKEN: Final = re.compile(r";([cf])=([0-9A-Za-z_\-]+)")
 """In a Route value of ours: `c` names a call, `f` a client's flow (flowtoken.py)."""
-_HOPS_MAX = 8192
+_HOPS_MAX: Final = 8192
 """URIs whose next hop is remembered: the contacts of phones and neighbours come again in every request."""
 
 

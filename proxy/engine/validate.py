@@ -5,7 +5,7 @@ Step 1 (syntax) is the parser's; step 6 (Proxy-Authorization) is facts.py's, for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.forward import loop_hash_of
 from proxy.sip.ids import loop_hash_of as hash_in_branch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.message import Request
 
-PROXY_EXTENSIONS: frozenset[str] = frozenset({"privacy"})
+PROXY_EXTENSIONS: Final[frozenset[str]] = frozenset({"privacy"})
 """Option tags we accept in Proxy-Require. What `privacy` asks for is looked at in privacy.py."""
 
 Objection = tuple[int, str, tuple[str, ...]]
@@ -71,7 +71,7 @@ def _proxy_require(core: Core, request: Request) -> Objection | None:
     return 420, "Bad Extension", (f"Unsupported: {', '.join(unknown)}",)
 
 
-STEPS = (_scheme, _max_forwards, _loop, _proxy_require)
+STEPS: Final = (_scheme, _max_forwards, _loop, _proxy_require)
 
 
 def validate(core: Core, request: Request) -> Objection | None:

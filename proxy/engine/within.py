@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.forward import NO_REQUEST
 from proxy.engine.targets import by_route_or_uri
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
 
-_HOST = {4: "{}", 6: "[{}]"}
+_HOST: Final = {4: "{}", 6: "[{}]"}
 
 
 def remote_target(peer: Peer) -> str:

@@ -16,37 +16,38 @@ import errno
 import socket
 import struct
 from collections import deque
+from typing import Final
 
 from proxy.net.listen import Bound
 from proxy.net.sink import NetCounters, Sink
 from proxy.sip.flow import Flow
 
-BURST = 32
+BURST: Final = 32
 """Datagrams read in one turn of the loop, so that timers and the store are served too: libuv's own number."""
 
-DATAGRAM_MAX = 65535
+DATAGRAM_MAX: Final = 65535
 
-QUEUE_MAX = 2048
+QUEUE_MAX: Final = 2048
 """Messages kept while the send buffer is full; beyond that they are dropped, and retransmission repairs it."""
 
-ANCILLARY_MAX = 256
+ANCILLARY_MAX: Final = 256
 """Bytes of one error report: 16, two addresses and their headers."""
 
-ERRORS_MAX = 256
+ERRORS_MAX: Final = 256
 """Error reports read at one go: a peer that draws ICMP errors must not hold the loop."""
 
 # linux/in.h, linux/in6.h, linux/socket.h: not in Python's socket module before 3.14.
-_IP_RECVERR = 11
-_IPV6_RECVERR = 25
-_SO_MEMINFO = 55
-_MEMINFO = struct.Struct("9I")
+_IP_RECVERR: Final = 11
+_IPV6_RECVERR: Final = 25
+_SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("9I")
 
 # linux/errqueue.h: struct sock_extended_err {ee_errno, ee_origin, ee_type, ee_code, …}.
-_EXTENDED_ERROR = struct.Struct("=IBBB")
+_EXTENDED_ERROR: Final = struct.Struct("=IBBB")
 _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3
 # RFC 3261 §18.4: host, network, port and protocol unreachable and parameter problem fail the sending; the rest,
 # fragmentation needed among it (the kernel splits the retransmission), does not.
-_FINAL = {
+_FINAL: Final = {
     errno.ECONNREFUSED,
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
@@ -55,12 +56,12 @@ _FINAL = {
     errno.EACCES,
 }
 # RFC 3261 §18.4: TTL exceeded SHOULD be ignored; the kernel calls it EHOSTUNREACH too.
-_TTL_EXCEEDED = {(_ORIGIN_ICMP, 11), (_ORIGIN_ICMP6, 3)}
+_TTL_EXCEEDED: Final = {(_ORIGIN_ICMP, 11), (_ORIGIN_ICMP6, 3)}
 
 
 # What sendto raises for a port or a host that is none.
-_NOT_AN_ADDRESS = (OverflowError, TypeError, ValueError)
-_SEND_ERRORS = (OSError, *_NOT_AN_ADDRESS)
+_NOT_AN_ADDRESS: Final = (OverflowError, TypeError, ValueError)
+_SEND_ERRORS: Final = (OSError, *_NOT_AN_ADDRESS)
 
 
 def _is_final(report: bytes) -> bool:

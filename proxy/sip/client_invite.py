@@ -10,6 +10,7 @@ We differ from figure 5 in three rows, each marked. Not here: Timer C (RFC 3261 
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from proxy.sip import fsm
 from proxy.sip.fsm import Action, Delay, Machine, Reliable, Table, Timer, TimerTable
@@ -42,7 +43,7 @@ class Input(enum.IntEnum):
 _CALLING, _PROCEEDING, _COMPLETED, _ACCEPTED, _TERMINATED = State
 _ABSORB, _PASS, _RESEND = Action.ABSORB, Action.PASS, Action.RESEND
 
-TABLE: Table = {
+TABLE: Final[Table] = {
     # RFC 3261 §17.1.1.2: sent, nothing heard yet.
     (_CALLING, Input.TRANSPORT_ERROR): (Action.ERROR, _TERMINATED, "§17.1.4"),
     (_CALLING, Input.PROVISIONAL): (_PASS, _PROCEEDING, "§17.1.1.2"),
@@ -104,7 +105,7 @@ TABLE: Table = {
     (_TERMINATED, Input.TIMER_CANCEL): (_ABSORB, _TERMINATED, "late"),
 }
 
-TIMERS: TimerTable = {
+TIMERS: Final[TimerTable] = {
     State.CALLING: (
         Timer(Input.TIMER_A, Delay.T1, Reliable.OFF, "§17.1.1.2"),
         Timer(Input.TIMER_B, Delay.LONG, Reliable.SAME, "§17.1.1.2"),
@@ -115,7 +116,7 @@ TIMERS: TimerTable = {
     State.TERMINATED: (),
 }
 
-MACHINE = Machine(
+MACHINE: Final = Machine(
     name="INVITE client",
     rfc="RFC 3261 §17.1.1 with RFC 6026",
     number=0,

@@ -8,6 +8,7 @@ absorbed. When none comes there is no answer to pass on either (RFC 4320 §4.2 f
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from proxy.sip import fsm
 from proxy.sip.fsm import Action, Delay, Machine, Reliable, Table, Timer, TimerTable
@@ -32,7 +33,7 @@ class Input(enum.IntEnum):
 _TRYING, _PROCEEDING, _COMPLETED, _TERMINATED = State
 _ABSORB, _PASS, _RESEND = Action.ABSORB, Action.PASS, Action.RESEND
 
-TABLE: Table = {
+TABLE: Final[Table] = {
     # RFC 3261 §17.1.2.2: sent, nothing heard yet.
     (_TRYING, Input.TRANSPORT_ERROR): (Action.ERROR, _TERMINATED, "§17.1.4"),
     (_TRYING, Input.PROVISIONAL): (_PASS, _PROCEEDING, "§17.1.2.2"),
@@ -63,7 +64,7 @@ TABLE: Table = {
     (_TERMINATED, Input.TIMER_K): (_ABSORB, _TERMINATED, "late"),
 }
 
-TIMERS: TimerTable = {
+TIMERS: Final[TimerTable] = {
     State.TRYING: (
         Timer(Input.TIMER_E, Delay.T1, Reliable.OFF, "§17.1.2.2"),
         Timer(Input.TIMER_F, Delay.LONG, Reliable.SAME, "§17.1.2.2"),
@@ -73,7 +74,7 @@ TIMERS: TimerTable = {
     State.TERMINATED: (),
 }
 
-MACHINE = Machine(
+MACHINE: Final = Machine(
     name="non-INVITE client",
     rfc="RFC 3261 §17.1.2",
     number=1,

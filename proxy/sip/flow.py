@@ -7,10 +7,11 @@ is in use (`FlowTable` sees to that), so flows are compared with `is` and are di
 from __future__ import annotations
 
 import weakref
+from typing import Final
 
 # Peers remembered though nothing holds them. Precedent: Kamailio's tcp_max_connections default is 2,048; a phone
 # behind UDP costs us ~200 bytes, so four times as many cost under 2 MB.
-IDLE_FLOWS_MAX = 8192
+IDLE_FLOWS_MAX: Final = 8192
 
 
 class Local:

@@ -7,57 +7,57 @@ could give back what it took is possessive. `tests/fuzz/test_parser.py` holds th
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
 # --- Bounds. Each is what a message may cost us; what lies beyond is `ErrorKind.TOO_LARGE`. ---
 
 # The largest UDP payload. Kamailio's receive buffer is BUF_SIZE 65,535 too; on a stream the same bound holds.
-MESSAGE_MAX = 65_535
+MESSAGE_MAX: Final = 65_535
 # Header lines. Envoy and Python's http.client stop at 100; 70 hops that add Via and Record-Route need more.
-LINES_MAX = 256
+LINES_MAX: Final = 256
 # One unfolded header line or start line. nginx (large_client_header_buffers) and Apache (LimitRequestFieldSize): 8 KiB.
-LINE_MAX = 8_192
+LINE_MAX: Final = 8_192
 # One URI. Kamailio: MAX_URI_SIZE 1024.
-URI_MAX = 1_024
+URI_MAX: Final = 1_024
 # A host name, RFC 1035 §2.3.4.
-HOST_MAX = 255
+HOST_MAX: Final = 255
 # Texts that each table of parsed values remembers (see `remember`), and what text is worth it: in use a table is about
 # 2 MB, and no more than 9 MB whoever writes.
-CACHE_MAX = 4_096
-CACHED_TEXT_MAX = 256
-CACHED_PARAMS_MAX = 12
+CACHE_MAX: Final = 4_096
+CACHED_TEXT_MAX: Final = 256
+CACHED_PARAMS_MAX: Final = 12
 # RFC 3261 §8.1.1.5 and §20.16: the sequence number is a 32-bit unsigned integer.
-CSEQ_MAX = 2**32 - 1
+CSEQ_MAX: Final = 2**32 - 1
 # RFC 3261 §20.22.
-MAX_FORWARDS_MAX = 255
+MAX_FORWARDS_MAX: Final = 255
 
 # --- Character classes, to stand inside [ ]. ---
 
-ALNUM = "A-Za-z0-9"
-TOKEN_CHARS = ALNUM + r"\-.!%*_+`'~"
-UNRESERVED = ALNUM + r"\-_.!~*'()"
+ALNUM: Final = "A-Za-z0-9"
+TOKEN_CHARS: Final = ALNUM + r"\-.!%*_+`'~"
+UNRESERVED: Final = ALNUM + r"\-_.!~*'()"
 # Octets of UTF-8 in latin-1 dress (RFC 3261 §25.1: UTF8-NONASCII).
-NON_ASCII = r"\x80-\xff"
+NON_ASCII: Final = r"\x80-\xff"
 
 # --- Pieces of expressions. ---
 
-ESCAPED = "%[0-9A-Fa-f]{2}"
-QUOTED = r'"(?:[^"\\]|\\.)*"'
+ESCAPED: Final = "%[0-9A-Fa-f]{2}"
+QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
 # RFC 5954 §4.1 corrects the IPv6 grammar. RFC 5118 §4.10: `[2001:db8:::192.0.2.1]` must be tolerated, so an IPv6
 # reference is known by its characters alone; whether it is an address shows when someone sends to it.
 # We differ: an underscore is taken in host names, as container networks hand them out.
-HOST = rf"\[[0-9A-Fa-f:.]{{2,45}}\]|[{ALNUM}_][{ALNUM}_.\-]*+"
+HOST: Final = rf"\[[0-9A-Fa-f:.]{{2,45}}\]|[{ALNUM}_][{ALNUM}_.\-]*+"
 
-TOKEN = re.compile(f"[{TOKEN_CHARS}]+")
+TOKEN: Final = re.compile(f"[{TOKEN_CHARS}]+")
 """For `fullmatch`: a method, a header name, a parameter name."""
 
-ABSOLUTE_URI = re.compile(rf'[A-Za-z][{ALNUM}+.\-]*+:[^\x00-\x20\x7f<>"]++')
+ABSOLUTE_URI: Final = re.compile(rf'[A-Za-z][{ALNUM}+.\-]*+:[^\x00-\x20\x7f<>"]++')
 """For `fullmatch`: a URI of any scheme, as far as SIP has to know."""
 
 # RFC 3261 §20 and the IANA registry: compact form → name.
-COMPACT = {
+COMPACT: Final = {
     "a": "accept-contact",
     "b": "referred-by",
     "c": "content-type",
@@ -80,7 +80,7 @@ COMPACT = {
     "y": "identity",
 }
 
-_NAMES = """
+_NAMES: Final = """
 Accept Accept-Contact Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authentication-Info Authorization
 Call-ID Call-Info Contact Content-Disposition Content-Encoding Content-Language Content-Length Content-Type CSeq Date
 Diversion Error-Info Event Expires Feature-Caps Flow-Timer From Geolocation History-Info Identity Identity-Info
@@ -94,11 +94,13 @@ User-to-User Via Warning WWW-Authenticate X-Forwarded-For
 """
 
 # RFC 3261 §20: fields with exactly one value in a message. Content-Length is the one that also frames it.
-SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
+SINGLE: Final = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 
 # The IANA registry of methods. RFC 4475 §3.1.2.18 wants 501, not 400, where one outside it is misused.
-_METHODS = "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
-METHODS = frozenset(_METHODS.split())
+_METHODS: Final = (
+    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
+)
+METHODS: Final = frozenset(_METHODS.split())
 
 
 def _spellings() -> dict[str, str]:
@@ -111,12 +113,12 @@ def _spellings() -> dict[str, str]:
     return table
 
 
-HEADER_KEYS = _spellings()
+HEADER_KEYS: Final = _spellings()
 """Spelling of a header name → canonical key. Grows by what peers write, up to `SPELLINGS_MAX`; see `header_key`."""
 
 # Spellings the table may hold. The IANA registry has some 130 header fields; the rest is for the world's X- headers.
-SPELLINGS_MAX = 1_024
-_SPELLING_LENGTH_MAX = 48
+SPELLINGS_MAX: Final = 1_024
+_SPELLING_LENGTH_MAX: Final = 48
 
 
 def header_key(name: str) -> str:

@@ -6,6 +6,7 @@ Text in, values out, None = malformed. White space is SP and HT only: `str.strip
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.sip.grammar import (
     ABSOLUTE_URI,
@@ -19,24 +20,24 @@ from proxy.sip.uri import parse_uri
 
 # RFC 3261 §25.1 display-name = *(token LWS) / quoted-string.
 # We differ: bare UTF-8 octets are taken in an unquoted display name; phones of the world send them.
-_NAME_ADDR = re.compile(
+_NAME_ADDR: Final = re.compile(
     rf'(?:({QUOTED})|([{TOKEN_CHARS}{NON_ASCII} \t]*+))[ \t]*<([^<>"\x00-\x20]++)>(.*)', re.DOTALL
 )
 # RFC 8217 §3: a bare addr-spec may hold no comma, semicolon or question mark; what follows is the header's.
-_ADDR_SPEC = re.compile(r'([^<>",;?\x00-\x20]++)[ \t]*(;.*)?', re.DOTALL)
+_ADDR_SPEC: Final = re.compile(r'([^<>",;?\x00-\x20]++)[ \t]*(;.*)?', re.DOTALL)
 # RFC 3261 §25.1 generic-param. We differ: a value may hold any visible character that separates nothing
 # (base64 in a tag, a bare IPv6 address in received, RFC 5118 §4.5).
-_PARAM = re.compile(
+_PARAM: Final = re.compile(
     rf'[ \t]*;[ \t]*([{TOKEN_CHARS}]++)[ \t]*(?:=[ \t]*({QUOTED}|[^ \t;,"<>]*+)[ \t]*)?', re.DOTALL
 )
-_ITEM = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
-_AUTH = re.compile(rf"([{TOKEN_CHARS}]++)(?:[ \t]++(.*))?", re.DOTALL)
-_AUTH_PARAM = re.compile(
+_ITEM: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
+_AUTH: Final = re.compile(rf"([{TOKEN_CHARS}]++)(?:[ \t]++(.*))?", re.DOTALL)
+_AUTH_PARAM: Final = re.compile(
     rf'[ \t,]*([{TOKEN_CHARS}]++)[ \t]*=[ \t]*({QUOTED}|[^ \t,"=][^ \t,"]*+)[ \t]*(?=,|$)', re.DOTALL
 )
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-_QVALUE = re.compile(r"0(?:\.([0-9]{0,3}))?|1(?:\.0{0,3})?")
-_CONTROLS = dict.fromkeys((*range(0x20), 0x7F), " ")
+_QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_QVALUE: Final = re.compile(r"0(?:\.([0-9]{0,3}))?|1(?:\.0{0,3})?")
+_CONTROLS: Final = dict.fromkeys((*range(0x20), 0x7F), " ")
 
 
 class NameAddr:
@@ -129,7 +130,7 @@ def valid_uri(text: str) -> bool:
     return text.partition(":")[0].lower() not in ("sip", "sips")
 
 
-_name_addrs: dict[str, tuple[NameAddr, ...]] = {}
+_name_addrs: Final[dict[str, tuple[NameAddr, ...]]] = {}
 
 
 def parse_name_addrs(text: str) -> tuple[NameAddr, ...] | None:

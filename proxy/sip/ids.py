@@ -7,11 +7,12 @@ A branch reads `z9hG4bK` `cg` <8 hex: loop hash> <16 hex: random>. The random pa
 from __future__ import annotations
 
 import random
+from typing import Final
 
-MAGIC = "z9hG4bK"
-_OURS = MAGIC + "cg"
-_POOL_BYTES = 4096
-_LENGTH = len(_OURS) + 8 + 16
+MAGIC: Final = "z9hG4bK"
+_OURS: Final = MAGIC + "cg"
+_POOL_BYTES: Final = 4096
+_LENGTH: Final = len(_OURS) + 8 + 16
 
 
 class Ids:

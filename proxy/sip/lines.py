@@ -8,6 +8,7 @@ read again each time. `parse` looks into the tables itself and calls a reader on
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.sip.grammar import (
     ALNUM,
@@ -32,25 +33,25 @@ from proxy.sip.ids import MAGIC
 from proxy.sip.message import TopVia
 from proxy.sip.uri import parse_uri
 
-_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
-_CSEQ = re.compile(rf"0*+([0-9]{{0,10}})[ \t]++([{TOKEN_CHARS}]++)")
-_SENT_BY = re.compile(
+_STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
+_CSEQ: Final = re.compile(rf"0*+([0-9]{{0,10}})[ \t]++([{TOKEN_CHARS}]++)")
+_SENT_BY: Final = re.compile(
     rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARS}]++)[ \t]++({HOST})[ \t]*(?::[ \t]*([0-9]{{1,5}}))?",
     re.IGNORECASE,
 )
 # What most lines look like: one match instead of many. Each takes a part of what the reader below it takes, and
 # says the same of it (`tests/sip/test_parse.py` compares them).
-_PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}"
-_COMMON_VIA = re.compile(
+_PORT: Final = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}"
+_COMMON_VIA: Final = re.compile(
     rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS?+) ([{ALNUM}][{ALNUM}.\-]*+)(?::({_PORT}))?"
     rf";branch=([{TOKEN_CHARS}]++)(;rport)?(?=,|$)"
 )
-_COMMON_ADDRESS = re.compile(
+_COMMON_ADDRESS: Final = re.compile(
     rf'(?:From|To): (?:"[^"\\]*+" ?+|[{TOKEN_CHARS} ]*+)<sips?:(?:[{UNRESERVED}+]++@)?[{ALNUM}][{ALNUM}.\-]*+'
     rf"(?::(?:{_PORT}))?>(?:;tag=([{TOKEN_CHARS}]++))?"
 )
 # A Record-Route value of ours as it comes back; its token makes it new in each call.
-_COMMON_ROUTE = re.compile(
+_COMMON_ROUTE: Final = re.compile(
     rf"Route: <sip:[{ALNUM}][{ALNUM}.\-]*+(?::(?:{_PORT}))?(?:;transport=[a-z]++)?;lr(?:;c=[0-9a-f]++)?>"
 )
 
@@ -67,12 +68,12 @@ class StartLine:
         self.reason = reason
 
 
-STARTS: dict[str, StartLine] = {}
-VIAS: dict[str, TopVia] = {}
-TAGS: dict[str, str] = {}
-CSEQS: dict[str, tuple[int, str]] = {}
-NUMBERS: dict[str, int] = {}
-GOOD_ADDRESSES: dict[str, bool] = {}
+STARTS: Final[dict[str, StartLine]] = {}
+VIAS: Final[dict[str, TopVia]] = {}
+TAGS: Final[dict[str, str]] = {}
+CSEQS: Final[dict[str, tuple[int, str]]] = {}
+NUMBERS: Final[dict[str, int]] = {}
+GOOD_ADDRESSES: Final[dict[str, bool]] = {}
 
 
 def read_start(text: str) -> StartLine | None:

@@ -10,6 +10,7 @@ here. What the method, the scheme, Max-Forwards: 0 or Proxy-Require ask for is t
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.sip.grammar import (
     HEADER_KEYS,
@@ -42,7 +43,7 @@ from proxy.sip.lines import (
 )
 from proxy.sip.message import ErrorKind, ParseError, Request, Response, TopVia
 
-_NAMES = {
+_NAMES: Final = {
     "via": "Via",
     "from": "From",
     "to": "To",
@@ -51,12 +52,14 @@ _NAMES = {
     "max-forwards": "Max-Forwards",
     "content-length": "Content-Length",
 }
-_BARE = re.compile(r"[\r\n]")
-_FOLD = re.compile(r"\r\n[ \t]+")
-_VERSION = re.compile(r"SIP/[0-9]{1,9}\.[0-9]{1,9}", re.IGNORECASE)
+_BARE: Final = re.compile(r"[\r\n]")
+_FOLD: Final = re.compile(r"\r\n[ \t]+")
+_VERSION: Final = re.compile(r"SIP/[0-9]{1,9}\.[0-9]{1,9}", re.IGNORECASE)
 # For messages that are wrong anyway: enough of a Via or a tag to address and shape the answer.
-_LOOSE_SENT_BY = re.compile(rf"[^ \t/]++/[^ \t/]++/([{TOKEN_CHARS}]++)[ \t]++({HOST})(?::([0-9]{{1,5}}))?")
-_LOOSE_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARS}]++)", re.IGNORECASE)
+_LOOSE_SENT_BY: Final = re.compile(
+    rf"[^ \t/]++/[^ \t/]++/([{TOKEN_CHARS}]++)[ \t]++({HOST})(?::([0-9]{{1,5}}))?"
+)
+_LOOSE_TAG: Final = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARS}]++)", re.IGNORECASE)
 
 
 def parse(data: bytes) -> Request | Response | ParseError:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from proxy.sip.grammar import header_key
 from proxy.sip.headers import first_value
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.uri import same_host
 
-_RPORT = re.compile(r";[ \t]*rport(?![^ \t;=])(?:[ \t]*=[^;]*)?", re.IGNORECASE)
-_RECEIVED = re.compile(r";[ \t]*received[ \t]*=[^;]*", re.IGNORECASE)
+_RPORT: Final = re.compile(r";[ \t]*rport(?![^ \t;=])(?:[ \t]*=[^;]*)?", re.IGNORECASE)
+_RECEIVED: Final = re.compile(r";[ \t]*received[ \t]*=[^;]*", re.IGNORECASE)
 
 
 def render(start: str, lines: Sequence[str], body: bytes) -> bytes:

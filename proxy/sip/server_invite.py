@@ -10,6 +10,7 @@ Not here: transport errors. RFC 6026 §7.1 keeps the state, and the user hears o
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from proxy.sip import fsm
 from proxy.sip.fsm import Action, Delay, Machine, Reliable, Table, Timer, TimerTable
@@ -43,7 +44,7 @@ _PROCEEDING, _COMPLETED, _CONFIRMED, _ACCEPTED, _TERMINATED = State
 _ABSORB, _SEND, _RESEND = Action.ABSORB, Action.SEND, Action.RESEND
 _FORGET, _KEEP = Action.FORGET, Action.KEEP
 
-TABLE: Table = {
+TABLE: Final[Table] = {
     # RFC 3261 §17.2.1: the user works on it. Nothing limits this state but the user.
     (_PROCEEDING, Input.REQUEST): (_RESEND, _PROCEEDING, "§17.2.1: the last provisional again"),
     (_PROCEEDING, Input.ACK): (_ABSORB, _PROCEEDING, "nothing to acknowledge yet"),
@@ -97,7 +98,7 @@ TABLE: Table = {
     (_TERMINATED, Input.TIMER_L): (_ABSORB, _TERMINATED, "late"),
 }
 
-TIMERS: TimerTable = {
+TIMERS: Final[TimerTable] = {
     State.PROCEEDING: (),
     State.COMPLETED: (
         Timer(Input.TIMER_G, Delay.T1, Reliable.OFF, "§17.2.1"),
@@ -108,7 +109,7 @@ TIMERS: TimerTable = {
     State.TERMINATED: (),
 }
 
-MACHINE = Machine(
+MACHINE: Final = Machine(
     name="INVITE server",
     rfc="RFC 3261 §17.2.1 with RFC 6026",
     number=2,

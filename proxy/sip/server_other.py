@@ -12,6 +12,7 @@ failed flow by its own event. We differ: figure 8 terminates.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from proxy.sip import fsm
 from proxy.sip.fsm import Action, Delay, Machine, Reliable, Table, Timer, TimerTable
@@ -41,7 +42,7 @@ _TRYING, _PROCEEDING, _COMPLETED, _SILENT, _TERMINATED = State
 _ABSORB, _SEND, _RESEND = Action.ABSORB, Action.SEND, Action.RESEND
 _FORGET, _KEEP = Action.FORGET, Action.KEEP
 
-TABLE: Table = {
+TABLE: Final[Table] = {
     # RFC 3261 §17.2.2: the user works on it, nothing sent yet.
     (_TRYING, Input.REQUEST): (_ABSORB, _TRYING, "§17.2.2"),
     (_TRYING, Input.PROVISIONAL): (_SEND | _KEEP, _PROCEEDING, "§17.2.2"),
@@ -74,7 +75,7 @@ TABLE: Table = {
     (_TERMINATED, Input.TIMER_J): (_ABSORB, _TERMINATED, "late"),
 }
 
-TIMERS: TimerTable = {
+TIMERS: Final[TimerTable] = {
     State.TRYING: (),
     State.PROCEEDING: (),
     State.COMPLETED: (Timer(Input.TIMER_J, Delay.LONG, Reliable.ZERO, "§17.2.2"),),
@@ -82,7 +83,7 @@ TIMERS: TimerTable = {
     State.TERMINATED: (),
 }
 
-MACHINE = Machine(
+MACHINE: Final = Machine(
     name="non-INVITE server",
     rfc="RFC 3261 §17.2.2 with RFC 4320",
     number=3,

@@ -9,7 +9,7 @@ copy of a forked request, for both may be on their way to different targets; loo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from proxy.sip import client_invite, client_other, server_invite, server_other
 from proxy.sip.flow import Flow
@@ -40,21 +40,21 @@ __all__ = [
 ]
 
 # Plain ints: an enum member would be looked up and boxed for each message.
-_SEND = int(Action.SEND)
-_KEEP = int(Action.KEEP)
-_RESEND = int(Action.RESEND)
-_ACK = int(Action.ACK)
-_FORGET = int(Action.FORGET)
-_BACKOFF = int(Action.BACKOFF)
-_EXPIRE = int(Action.EXPIRE)
-_PASS = int(Action.PASS)
-_TIMEOUT = int(Action.TIMEOUT)
-_START = int(Action.BACKOFF | Action.SLOW | Action.EXPIRE)
-_TELL = int(Action.PASS | Action.TIMEOUT | Action.ERROR)
-_WORK = ~(_TELL | STATE_MASK)
-_CANCELLED = int(client_invite.Input.CANCELLED)
-_ACKED = int(server_invite.Input.ACK)
-_ABANDON = int(server_other.Input.ABANDON)
+_SEND: Final = int(Action.SEND)
+_KEEP: Final = int(Action.KEEP)
+_RESEND: Final = int(Action.RESEND)
+_ACK: Final = int(Action.ACK)
+_FORGET: Final = int(Action.FORGET)
+_BACKOFF: Final = int(Action.BACKOFF)
+_EXPIRE: Final = int(Action.EXPIRE)
+_PASS: Final = int(Action.PASS)
+_TIMEOUT: Final = int(Action.TIMEOUT)
+_START: Final = int(Action.BACKOFF | Action.SLOW | Action.EXPIRE)
+_TELL: Final = int(Action.PASS | Action.TIMEOUT | Action.ERROR)
+_WORK: Final = ~(_TELL | STATE_MASK)
+_CANCELLED: Final = int(client_invite.Input.CANCELLED)
+_ACKED: Final = int(server_invite.Input.ACK)
+_ABANDON: Final = int(server_other.Input.ABANDON)
 
 
 class Stack:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 
 from proxy.sip.grammar import MESSAGE_MAX
 from proxy.sip.message import ErrorKind, ParseError
 from proxy.sip.parse import parse, refuse
 
 # RFC 5626 §3.5.1: the answer to a double CRLF.
-PONG = b"\r\n"
+PONG: Final = b"\r\n"
 
-_END = b"\r\n\r\n"
+_END: Final = b"\r\n\r\n"
 # Content-Length by either name, with its folds: exactly the lines in which `parse` would see one.
-_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r]++|\r\n[ \t])*)", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r]++|\r\n[ \t])*)", re.IGNORECASE)
 
 
 class Keepalive(enum.Enum):

@@ -15,19 +15,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 Handler = Callable[[Any, int, float], object]
 """Called as `handler(owner, token, now)`; what it returns is ignored."""
 
 # Delays that get a lane; the transaction layer needs about twenty. Beyond it a delay that is not constant after all
 # goes to the heap, where it costs O(log n) but leaves nothing behind.
-LANES_MAX = 64
+LANES_MAX: Final = 64
 
 # Dead entries left in the heap before a sweep is worth while. Precedent: asyncio sweeps its cancelled timers at 100.
-SWEEP_MIN = 100
+SWEEP_MIN: Final = 100
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 class Lane:

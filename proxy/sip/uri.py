@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Final
 
 from proxy.sip.grammar import (
     ALNUM,
@@ -20,20 +21,20 @@ from proxy.sip.grammar import (
 )
 
 # RFC 3261 §25.1 user-unreserved. We differ: `#` and bare UTF-8 octets are taken too, phones dial and display them.
-_USER = rf"(?:[{UNRESERVED}&=+$,;?/#{NON_ASCII}]|{ESCAPED})+"
-_PASSWORD = rf"(?:[{UNRESERVED}&=+$,]|{ESCAPED})*"
-_PARAM = rf"(?:[{UNRESERVED}\[\]/:&+$]|{ESCAPED})"
-_SIP_URI = re.compile(
+_USER: Final = rf"(?:[{UNRESERVED}&=+$,;?/#{NON_ASCII}]|{ESCAPED})+"
+_PASSWORD: Final = rf"(?:[{UNRESERVED}&=+$,]|{ESCAPED})*"
+_PARAM: Final = rf"(?:[{UNRESERVED}\[\]/:&+$]|{ESCAPED})"
+_SIP_URI: Final = re.compile(
     rf"(sips?):(?:({_USER})(?::({_PASSWORD}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
     rf"((?:;{_PARAM}++(?:={_PARAM}*+)?)*)"
     rf"(?:\?((?:[{UNRESERVED}\[\]/?:+$=&]|{ESCAPED})+))?",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(rf"([A-Za-z][{ALNUM}+.\-]*+):")
-_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
-_UNRESERVED = re.compile(f"[{UNRESERVED}]")
-_IN_USER = re.compile(rf"[{UNRESERVED}&=+$,;?/]")
-_USER_ESCAPES = {code: f"%{code:02X}" for code in range(256) if not _IN_USER.match(chr(code))}
+_SCHEME: Final = re.compile(rf"([A-Za-z][{ALNUM}+.\-]*+):")
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = re.compile(f"[{UNRESERVED}]")
+_IN_USER: Final = re.compile(rf"[{UNRESERVED}&=+$,;?/]")
+_USER_ESCAPES: Final = {code: f"%{code:02X}" for code in range(256) if not _IN_USER.match(chr(code))}
 
 
 class SipUri:
@@ -71,7 +72,7 @@ class SipUri:
         return f"SipUri({self.text!r})"
 
 
-_parsed: dict[str, SipUri] = {}
+_parsed: Final[dict[str, SipUri]] = {}
 
 
 def parse_uri(text: str) -> SipUri | None:
@@ -128,7 +129,7 @@ def same_uri(left: SipUri, right: SipUri) -> bool:
 
 
 # RFC 3261 §19.1.4: these never match a URI that lacks them, not even with their default value.
-_NEVER_IGNORED = ("transport", "user", "ttl", "method", "maddr")
+_NEVER_IGNORED: Final = ("transport", "user", "ttl", "method", "maddr")
 
 
 def _same_params(left: dict[str, str | None], right: dict[str, str | None]) -> bool:

@@ -14,6 +14,7 @@ need prometheus prometheus
 need promtool prometheus
 need baresip baresip-core
 need tcpdump tcpdump
+need valgrind valgrind
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
 [ ${#missing[@]} -eq 0 ] && exit 0
 
