@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
+from config.certificates import check_certificates
 from config.document import Loc
 from config.schema import Config, Worker
 from config.tariffs import Account, Activation, Plan, Subscriber
@@ -58,6 +59,7 @@ def check_config(known: Known) -> Iterator[Found]:
             yield ("refusals", reason), "must not answer 503: upstreams take that for a dead server"
         elif status in _TAKEN_STATUSES:
             yield ("refusals", reason), f"must not answer {status}: it means something else in SIP"
+    yield from check_certificates(config)
     yield from _trunks(config, known)
     for name, worker in config.workers.items():
         yield from _worker(("workers", name), worker, known)
@@ -65,7 +67,11 @@ def check_config(known: Known) -> Iterator[Found]:
 
 def _trunks(config: Config, known: Known) -> Iterator[Found]:
     owners: dict[object, str] = {}
+    has_tls = any(listen.address.transport == "TLS" for listen in config.listen)
     for name, trunk in config.trunks.items():
+        for index, target in enumerate(trunk.targets):
+            if not has_tls and ";transport=tls" in target.lower():
+                yield ("trunks", name, "targets", index), "needs a tls:// listener, for what comes back"
         yield from _missing(("trunks", name, "worker"), "Worker", trunk.worker, known.worker_names)
         for index, network in enumerate(trunk.networks):
             owner = owners.setdefault(network, name)

@@ -8,19 +8,18 @@ config.tariffs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.listen import DEFAULT_PORTS, Advertise, HostPort, Listen, Tls, WebSocket
 from config.model import Model, listed, mapped
 from config.patterns import compile_route
 from config.tariffs import Algorithm
 from config.units import Domain, FilePath, Name, Network, Text, YesNo, host_port_of, seconds, whole
 
-Transport = Literal["UDP", "TCP"]
 StorePolicy = Literal["refuse", "admit"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -49,63 +48,8 @@ ReasonName = Literal[
 """The values of policies.reasons.Reason (a layer above this one; a test holds the two to each other)."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """host: a name or an address, IPv6 without brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a socket of ours listens. Port 0 = any free one (for tests)."""
-
-    transport: Transport
-    host: str
-    port: int
-
-
-def _endpoint_of(raw: object) -> Endpoint:
-    if isinstance(raw, Endpoint):
-        return raw
-    match = re.fullmatch(r"([a-z]+)://(.+)", raw) if isinstance(raw, str) else None
-    if not match:
-        raise ValueError(f"not a listening address: {raw!r}; write it as udp://0.0.0.0:5060")
-    transport, address = match.groups()
-    if transport in ("tls", "ws", "wss"):
-        raise ValueError(f"{transport} is not supported yet: use udp or tcp")
-    if transport not in ("udp", "tcp"):
-        raise ValueError(f"unknown transport {transport!r}: use udp or tcp")
-    host, port = host_port_of(address, 5060)
-    return Endpoint("UDP" if transport == "udp" else "TCP", host, port)
-
-
 def _host_port_of(raw: object) -> HostPort:
     return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else ""))
-
-
-def _advertise_of(raw: object) -> HostPort:
-    """Port 0 = the port of the listener."""
-    return (
-        raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else "", 0))
-    )
-
-
-class Listen(Model):
-    """One listening socket, written `udp://host:port` or {address: …, advertise: …}."""
-
-    address: Annotated[Endpoint, BeforeValidator(_endpoint_of)]
-    advertise: Annotated[HostPort, BeforeValidator(_advertise_of)] | None = None
-    """What Via, Record-Route and Contact say instead of the address; port 0 = the same port."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _address_alone(cls, raw: Any) -> Any:
-        return raw if isinstance(raw, dict | list) else {"address": raw}
 
 
 def _store_url(url: str) -> str:
@@ -158,16 +102,17 @@ _TARGET = re.compile(r"sip:(?:[^@<>\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^:;?@<>\s]+)(:[0-
 def _target_of(raw: object) -> str:
     text = raw.strip() if isinstance(raw, str) else ""
     if text.startswith("sips:"):
-        raise ValueError("sips is not supported yet: use sip")
+        raise ValueError("sips is not supported: use sip, with ;transport=tls")
     match = _TARGET.fullmatch(text)
     if not match:
         raise ValueError(f"not a SIP address: {raw!r}; write it as sip:192.0.2.1:5060;transport=udp")
-    host_port_of(match[1] + (match[2] or ""), 5060)
-    transport = re.search(r";transport=([^;]*)", match[3].lower())
-    if transport and transport[1] in ("tls", "ws", "wss", "sctp"):
-        raise ValueError(f"transport={transport[1]} is not supported yet: use udp or tcp")
-    if transport and transport[1] not in ("udp", "tcp"):
-        raise ValueError(f"unknown transport {transport[1]!r}: use udp or tcp")
+    found = re.search(r";transport=([^;]*)", match[3].lower())
+    transport = found[1] if found else "udp"
+    if transport in ("ws", "wss"):
+        raise ValueError(f"transport={transport} cannot be called: a WebSocket client connects to us")
+    if transport not in ("udp", "tcp", "tls"):
+        raise ValueError(f"unknown transport {transport!r}: use udp, tcp or tls")
+    host_port_of(match[1] + (match[2] or ""), DEFAULT_PORTS[transport.upper()])
     return text
 
 
@@ -310,6 +255,10 @@ class Bounds(Model):
     pending_admissions_max: Annotated[int, whole(1, 1_000_000)] = 5_000
     connections_max: Annotated[int, whole(1, 1_000_000)] = 10_000
     connection_idle: Annotated[float, seconds(10, 86400)] = 900.0
+    handshakes_max: Annotated[int, whole(1, 100_000)] = 500
+    """Connections whose TLS or WebSocket handshake is under way."""
+    handshake: Annotated[float, seconds(0.1, 60)] = 10.0
+    """For each of the two."""
     contacts_max: Annotated[int, whole(1, 100)] = 10
     loop_lag_max: Annotated[float, seconds(0.01, 10)] = 0.5
     retry_after: Annotated[float, seconds(1, 3600)] = 10.0
@@ -351,8 +300,10 @@ class Config(Model):
 
     domains: Annotated[tuple[Domain, ...], listed, Field(min_length=1)]
     listen: Annotated[tuple[Listen, ...], listed, Field(min_length=1)]
-    advertise: Annotated[HostPort, BeforeValidator(_advertise_of)] | None = None
+    advertise: Advertise | None = None
     """For listeners that have none of their own."""
+    tls: Tls = Tls()
+    websocket: WebSocket = WebSocket()
     processes: Annotated[int, AfterValidator(_one_process), whole(1, 1024)] = 1
     store: Store = Store()
     metrics: Metrics = Metrics()

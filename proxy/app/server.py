@@ -18,8 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
+from config.listen import HostPort, Tls
 from config.load import ConfigErrors, Loaded, load
-from config.schema import Config, HostPort
+from config.schema import Config
 from policies.catalog import Catalog, build
 from policies.counters import BreakerState, StoreCounters
 from policies.limiter import Limiter
@@ -33,6 +34,7 @@ from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.net.listen import Bound, ListenError, bind
 from proxy.net.network import Network
+from proxy.net.security import Security
 from proxy.net.sink import NetCounters
 from proxy.ops.cdr import instant, members, readable
 from proxy.ops.http import HttpError, Services
@@ -54,7 +56,19 @@ POLL = 0.05
 STORE_ANSWERS = "the store answers"
 """The one good news among the limiter's lines."""
 
-FIXED = ("listen", "advertise", "processes", "store", "metrics", "admin", "log", "cdr", "limits", "timers")
+FIXED = (
+    "listen",
+    "advertise",
+    "websocket",
+    "processes",
+    "store",
+    "metrics",
+    "admin",
+    "log",
+    "cdr",
+    "limits",
+    "timers",
+)
 """Sections that are in force from start to end: sockets, files, and what is built to their size."""
 
 
@@ -107,6 +121,7 @@ class Server:
             raise
 
     async def _start(self, config: Config) -> None:
+        self._security = _security(config.tls)
         self._bound = bind(config.listen, config.advertise)
         for bound in self._bound:
             self.addresses.setdefault(bound.local.transport, bound.sock.getsockname()[:2])
@@ -127,7 +142,9 @@ class Server:
         self.metrics_port = await self._services.start_metrics(config.metrics.listen, self)
         self.limiter.start()
         # Last, for from here on calls come.
-        self._network = Network(self._bound, self.driver, config.limits, self._net_counters)
+        self._network = Network(
+            self._bound, self.driver, self._net_counters, config.limits, self._security, config.websocket
+        )
         self.driver.attach(self.limiter, self._network)
         self._pulse = Pulse(
             self.driver, self._network, self.metrics_of.loop, config.limits.loop_lag_max, self._keep_time
@@ -314,6 +331,11 @@ class Server:
             for problem in errors.problems:
                 self._log.error("not reloaded", problem=str(problem))
             return False
+        try:
+            self._security.reload(loaded.config.tls)
+        except OSError as error:
+            self._log.error("not reloaded", problem=f"tls: {error}")
+            return False
         fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.loaded.config, name)]
         if fixed:
             self._log.warning("these settings change with a restart only", settings=", ".join(fixed))
@@ -336,6 +358,14 @@ class Server:
         )
         self._log.info("control", socket=str(config.admin.socket))
         self._log.info("store", address=self.store_name, on_store_failure=config.store.on_store_failure)
+
+
+def _security(tls: Tls) -> Security:
+    try:
+        return Security(tls)
+    except OSError as error:
+        # The configuration was looked at before; the files have changed since.
+        raise StartError(f"cannot use the files of `tls`: {error}") from None
 
 
 def _read(path: Path) -> tuple[Loaded, Catalog]:

@@ -55,6 +55,9 @@ def read_contacts(core: Core, registration: Registration) -> list[Asked] | Answe
         contact = parse_name_addr(value)
         if contact is None or len(value) > CONTACT_MAX:
             return Answer(400, "Bad Contact")
+        if contact.uri[:5].lower() == "sips:":
+            # RFC 5630 §5.2: not under a Request-URI that is none, and we take no other (validate.py).
+            return Answer(400, "sips Contact Wants sips Request-URI")
         key = contact_key(contact.uri)
         # The same contact twice is one binding; the later value holds.
         found[key] = Asked(key, value, contact, expires_of(contact, header, default))

@@ -49,7 +49,9 @@ class LocalText:
         self.sent_by = f" {local.host}:{local.port};"
         """How our sent-by stands in a Via line of ours."""
         # RFC 3261 §16.6 step 4: lr always; transport only where it is not the default of the scheme.
-        parameter = "" if transport == "UDP" else f";transport={transport.lower()}"
+        # RFC 7118 §5.2.1, §5.3: in URIs WebSocket is "ws", with TLS below it or not.
+        scheme_transport = "ws" if transport == "WSS" else transport.lower()
+        parameter = "" if transport == "UDP" else f";transport={scheme_transport}"
         self.route_prefix = f"<sip:{local.host}:{local.port}{parameter};lr"
         self.record_route = f"Record-Route: {self.route_prefix}"
 
@@ -190,13 +192,16 @@ class Core:
 
     # Where -----------------------------------------------------------------------------------------------------------
 
-    def flow_to(self, transport: str, host: str, port: int) -> Flow | None:
-        """The flow to a numeric address; None when we have no socket of that transport and family."""
+    def flow_to(self, transport: str, host: str, port: int, name: str = "") -> Flow | None:
+        """The flow to a numeric address; None when we have no socket of that transport and family.
+
+        `name`: the host name it was found by, which a TLS certificate there must have; "" = none, the address then.
+        """
         family = 6 if ":" in host else 4
         for table in self.flows:
             local = table.local
             if local.transport == transport and local.family == family:
-                return table.get(host, port)
+                return table.named(host, port, name) if name and transport == "TLS" else table.get(host, port)
         return None
 
     def flow_beside(self, source: Flow, port: int) -> Flow:
@@ -212,7 +217,7 @@ class Core:
         """Call `then(flow, now)` once a name is known: at once for a known one, else when NameFound comes."""
         known = self.names.get(host)
         if known is not None and known[0] > now:
-            then(self.first_flow(transport, known[1], port), now)
+            then(self.first_flow(transport, known[1], port, host), now)
             return
         if self.waiting_count >= WAITING_MAX:
             then(None, now)
@@ -231,12 +236,12 @@ class Core:
         self.names[host] = (now + NAME_TTL, addresses)
         for then, transport, port, _ in self.waiting.pop(host, ()):
             self.waiting_count -= 1
-            then(self.first_flow(transport, addresses, port), now)
+            then(self.first_flow(transport, addresses, port, host), now)
 
-    def first_flow(self, transport: str, addresses: list[str], port: int) -> Flow | None:
-        """The flow to the first address that a socket of ours can reach."""
+    def first_flow(self, transport: str, addresses: list[str], port: int, name: str) -> Flow | None:
+        """The flow to the first address of `name` that a socket of ours can reach."""
         for address in addresses:
-            flow = self.flow_to(transport, address, port)
+            flow = self.flow_to(transport, address, port, name)
             if flow is not None:
                 return flow
         return None

@@ -159,7 +159,7 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
             core.when_resolved(target.transport, target.host, target.port, _ignore, now)
             known = core.names.get(target.host)
             if known is not None:
-                target.flow = core.first_flow(target.transport, known[1], target.port)
+                target.flow = core.first_flow(target.transport, known[1], target.port, target.host)
         if target is None or target.flow is None:
             return
     lower_max_forwards(request)

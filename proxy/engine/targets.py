@@ -59,10 +59,12 @@ def _hop(text: str) -> tuple[str, str, int, bool] | None:
         return None
     host = uri.host
     numeric = is_address(host)
+    transport = (uri.params.get("transport") or "udp").upper()
     return (
-        (uri.params.get("transport") or "udp").upper(),
+        transport,
         host.strip("[]") if numeric else host,
-        uri.port or 5060,
+        # RFC 3261 §19.1.2.
+        uri.port or (5061 if transport == "TLS" else 5060),
         numeric,
     )
 

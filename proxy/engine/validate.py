@@ -23,7 +23,8 @@ Objection = tuple[int, str, tuple[str, ...]]
 
 
 def _scheme(core: Core, request: Request) -> Objection | None:
-    # RFC 3261 §16.3 step 2. sips needs TLS on every hop (§26.2.2), which no listener of ours offers yet.
+    # RFC 3261 §16.3 step 2. We differ from §26.3.1 (a proxy "SHOULD" know sips): it wants TLS on every hop up to the
+    # last one (RFC 5630 §5.3), and half of that would be a false promise.
     if request.uri.startswith("sip:") or scheme_of(request.uri) == "sip":
         return None
     return 416, "Unsupported URI Scheme", ()

@@ -1,9 +1,9 @@
-"""One stream connection: its framer, its flow, and whether anything happens on it."""
+"""One stream connection: where messages end in it, its flow, and whether anything happens on it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from proxy.net.sink import Sink
 from proxy.sip.flow import Flow
@@ -11,6 +11,23 @@ from proxy.sip.stream import PONG, FrameError, Framer, Keepalive
 
 WRITE_BUFFER_MAX = 1 << 20
 """Bytes that wait for a peer that does not read; beyond that the connection is given up. Room for 1,000 messages."""
+
+
+class Pipe(Protocol):
+    """What a connection writes to: the socket itself, or the TLS above it (proxy.net.tls.Secured)."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def close(self) -> None:
+        """After what was written has left."""
+
+    def abort(self) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 
 class Owner(Protocol):
@@ -24,14 +41,14 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Accepted or opened by us; once it stands there is no difference."""
+    """Accepted or opened by us; once it stands there is no difference. Kinds differ in `data_received` and `send`."""
 
     __slots__ = (
         "_clogged",
-        "_framer",
         "_owner",
         "_sink",
         "active",
+        "dialled",
         "flow",
         "idle",
         "proven",
@@ -39,25 +56,30 @@ class Connection(asyncio.Protocol):
         "transport",
     )
 
-    transport: asyncio.Transport
+    transport: Pipe
     flow: Flow
 
-    def __init__(self, owner: Owner, framer: Framer, sink: Sink) -> None:
+    def __init__(self, owner: Owner, sink: Sink, dialled: Flow | None = None) -> None:
+        """`dialled`: the flow that we open it for."""
         self._owner = owner
-        self._framer = framer
         self._sink = sink
         self._clogged = False
+        self.dialled = dialled
         self.active = True
         """Something whole came or left since the last sweep. Single bytes do not count, so trickling is idling."""
         self.idle = 0.0
         """Seconds without anything whole, as of the last sweep."""
-        self.proven = False
+        self.proven = dialled is not None
         """A whole message has come over it, or we opened it ourselves."""
-        self.shared: Flow | None = None
+        self.shared = dialled
         """The flow with conn = 0 that was sent over it, if any: it fails with the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.stands(cast(asyncio.Transport, transport))
+
+    def stands(self, transport: Pipe) -> None:
+        """It can be written to from now on."""
+        self.transport = transport
         flow = self._owner.opened(self)
         if flow is None:
             self.transport.abort()
@@ -67,6 +89,40 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.lost(self)
+
+    def send(self, data: bytes) -> None:
+        """Write, or give the connection up when the peer has not read for WRITE_BUFFER_MAX bytes."""
+        if self._clogged:
+            self.transport.abort()
+            return
+        self.active = True
+        self.transport.write(data)
+
+    def end(self) -> None:
+        """Close it, after what was sent."""
+        self.transport.close()
+
+    def idled(self, period: float) -> float:
+        """A sweep: `period` seconds have gone by. How long nothing happened; infinite when the peer is found dead."""
+        self.idle = 0.0 if self.active else self.idle + period
+        self.active = False
+        return self.idle
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+
+
+class PlainConnection(Connection):
+    """SIP straight on the stream: TCP, and TLS above it."""
+
+    __slots__ = ("_framer",)
+
+    def __init__(self, owner: Owner, sink: Sink, dialled: Flow | None = None) -> None:
+        super().__init__(owner, sink, dialled)
+        self._framer = Framer()
 
     def data_received(self, data: bytes) -> None:
         for item in self._framer.feed(data):
@@ -82,17 +138,3 @@ class Connection(asyncio.Protocol):
                 if item is Keepalive.PING:
                     # RFC 5626 §3.5.1: a double CRLF is answered with a single one.
                     self.send(PONG)
-
-    def send(self, data: bytes) -> None:
-        """Write, or give the connection up when the peer has not read for WRITE_BUFFER_MAX bytes."""
-        if self._clogged:
-            self.transport.abort()
-            return
-        self.active = True
-        self.transport.write(data)
-
-    def pause_writing(self) -> None:
-        self._clogged = True
-
-    def resume_writing(self) -> None:
-        self._clogged = False

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from config.schema import HostPort, Listen
+from config.listen import HostPort, Listen, Verify
 from proxy.sip.flow import FlowTable, Local
 
 BUFFER_BYTES = 8 << 20
@@ -29,11 +29,13 @@ class ListenError(Exception):
 class Bound:
     """A bound socket and the flows of its peers."""
 
-    __slots__ = ("sock", "table")
+    __slots__ = ("sock", "table", "verify")
 
-    def __init__(self, sock: socket.socket, table: FlowTable) -> None:
+    def __init__(self, sock: socket.socket, table: FlowTable, verify: Verify | None) -> None:
         self.sock = sock
         self.table = table
+        self.verify: Verify | None = verify
+        """Of the listener alone, instead of tls.verify."""
 
     @property
     def local(self) -> Local:
@@ -87,7 +89,7 @@ def _bind_one(listen: Listen, advertise: HostPort | None) -> Bound:
         told = HostPort(advertise.host, advertise.port or port)
     name = f"[{told.host}]" if ":" in told.host else told.host
     local = Local(endpoint.transport, name, told.port, 6 if family == socket.AF_INET6 else 4)
-    return Bound(sock, FlowTable(local))
+    return Bound(sock, FlowTable(local), listen.verify)
 
 
 def _why(error: OSError) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from config.listen import WebSocket
 from config.schema import Bounds
 from proxy.net.listen import Bound
+from proxy.net.security import Security
 from proxy.net.sink import NetCounters, Sink
-from proxy.net.tcp import TcpSocket
+from proxy.net.tcp import Shared, TcpSocket
 from proxy.net.udp import UdpSocket
 from proxy.sip.flow import Flow, Local
 
@@ -16,22 +18,31 @@ from proxy.sip.flow import Flow, Local
 class Network:
     """The sockets of `bind`, at work."""
 
-    __slots__ = ("_tcp", "_udp", "counters", "senders")
+    __slots__ = ("_shared", "_tcp", "_udp", "counters", "senders")
 
-    def __init__(self, bound: Sequence[Bound], sink: Sink, bounds: Bounds, counters: NetCounters) -> None:
+    def __init__(
+        self,
+        bound: Sequence[Bound],
+        sink: Sink,
+        counters: NetCounters,
+        bounds: Bounds,
+        security: Security,
+        websocket: WebSocket,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.counters = counters
         self.senders: dict[Local, Callable[[Flow, bytes], None]] = {}
         """`senders[flow.local](flow, data)` sends. Open to the driver: every message of every call goes here."""
         self._udp: list[UdpSocket] = []
         self._tcp: dict[Local, TcpSocket] = {}
+        self._shared = Shared(bounds, websocket, security, loop, counters)
         for one in bound:
             if one.local.transport == "UDP":
                 udp = UdpSocket(one, sink, loop, counters)
                 self._udp.append(udp)
                 self.senders[one.local] = udp.send
             else:
-                tcp = TcpSocket(one, sink, loop, counters, bounds)
+                tcp = TcpSocket(one, sink, counters, self._shared)
                 self._tcp[one.local] = tcp
                 self.senders[one.local] = tcp.send
 
@@ -56,3 +67,4 @@ class Network:
             udp.close()
         for tcp in self._tcp.values():
             await tcp.close()
+        self._shared.handshakes.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import enum
+from typing import Final, Protocol
 
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError
+
+STREAMS: Final = ("TCP", "TLS", "WS", "WSS")
 
 
 class Sink(Protocol):
@@ -21,10 +24,30 @@ class Sink(Protocol):
         """The stream cannot be cut into messages any more; it is closed once the sink has had its say."""
 
 
-class NetCounters:
-    """What goes wrong on sockets. Plain integers, one object for each process."""
+class HandshakeFailure(enum.Enum):
+    """Why a TLS or WebSocket handshake came to nothing. The value is a metric label."""
 
-    __slots__ = ("connections_open", "connections_refused", "dropped_in", "dropped_out", "unreachable")
+    FULL = "full"  # too many were under way
+    TIMEOUT = "timeout"
+    GONE = "gone"  # the peer closed the connection in the middle of it
+    TLS = "tls"  # no TLS, or no version or cipher in common
+    CERTIFICATE = (
+        "certificate"  # the peer's, or ours in its eyes: none, expired, unknown signer, another name
+    )
+    UPGRADE = "upgrade"  # no WebSocket, another subprotocol than sip, an origin that may not connect
+
+
+class NetCounters:
+    """What happens and goes wrong on sockets. Plain integers, one object for each process."""
+
+    __slots__ = (
+        "connections",
+        "connections_refused",
+        "dropped_in",
+        "dropped_out",
+        "handshakes_failed",
+        "unreachable",
+    )
 
     def __init__(self) -> None:
         self.dropped_in = 0
@@ -33,11 +56,17 @@ class NetCounters:
         """Messages thrown away because a send queue was full."""
         self.unreachable = 0
         """Peers reported unreachable: ICMP, connect failures, broken connections."""
-        self.connections_open = 0
+        self.connections = dict.fromkeys(STREAMS, 0)
+        """Open now, by transport."""
         self.connections_refused = 0
         """Connections not taken because of `connections_max`."""
+        self.handshakes_failed: dict[str, int] = {failure.value: 0 for failure in HandshakeFailure}
 
     @property
     def dropped(self) -> int:
         """Messages lost to a full queue, in either direction."""
         return self.dropped_in + self.dropped_out
+
+    @property
+    def connections_open(self) -> int:
+        return sum(self.connections.values())

@@ -1,8 +1,10 @@
-"""TCP: accepts, opens on demand, frames, and closes what idles (RFC 3261 §18).
+"""Streams: accepts, opens on demand, and closes what idles (RFC 3261 §18). TCP, and TLS and WebSocket on top of it.
 
 A flow with a connection number means that connection and no other; one with number 0 means any connection to that
 peer, opened when there is none. What is sent while a connection is being opened waits, within bounds.
-Not here: TLS and WebSocket, which will be siblings of this file.
+
+Over TLS a connection is used again for the same server name only (RFC 5923 §8): whom it was opened to and who proved
+to be that. One that a client opened serves what belongs to it and nothing else; the client has proved no name of ours.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 
+from config.listen import SECURE, WEBSOCKET, WebSocket
 from config.schema import Bounds
-from proxy.net.connection import WRITE_BUFFER_MAX, Connection
+from proxy.net.connection import WRITE_BUFFER_MAX, Connection, PlainConnection
+from proxy.net.handshakes import Handshakes
 from proxy.net.listen import BACKLOG, Bound
+from proxy.net.security import Security
 from proxy.net.sink import NetCounters, Sink
+from proxy.net.tls import Secured
+from proxy.net.websocket import WsConnection, allowed
 from proxy.sip.flow import Flow
-from proxy.sip.stream import Framer
 
 CONNECT_TIMEOUT = 4.0
 """Seconds. Three SYNs leave within 3 s, and Timer B (32 s) has to leave room for the next target."""
@@ -25,6 +31,10 @@ PROOF_TIMEOUT = 30.0
 
 SWEEP_PERIOD_MAX = 15.0
 """Seconds between two looks at what idles."""
+
+
+Peer = tuple[str, int, str]
+"""Address, port, and over TLS the name that the peer must have proved; "" = its address."""
 
 
 class _Opening:
@@ -39,41 +49,64 @@ class _Opening:
         self.task: asyncio.Task[None] | None = None
 
 
+class Shared:
+    """What all stream sockets of the process go by."""
+
+    __slots__ = ("bounds", "handshakes", "loop", "origins", "ping", "security")
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        websocket: WebSocket,
+        security: Security,
+        loop: asyncio.AbstractEventLoop,
+        counters: NetCounters,
+    ) -> None:
+        self.bounds = bounds
+        self.security = security
+        self.loop = loop
+        self.handshakes = Handshakes(bounds, loop, counters)
+        self.origins = allowed(websocket)
+        self.ping = websocket.ping
+
+
 class TcpSocket:
-    """One TCP listener, the connections it accepted, and those opened from its address."""
+    """One listener of any stream transport, the connections it accepted, and those opened from its address."""
 
     __slots__ = (
         "_bound",
         "_by_number",
         "_by_peer",
-        "_connections_max",
         "_counters",
         "_idle_max",
         "_loop",
         "_opening",
         "_number",
         "_period",
+        "_secure",
         "_server",
+        "_shared",
         "_sink",
         "_source",
         "_sweeper",
+        "_websocket",
         "local",
     )
 
-    def __init__(
-        self, bound: Bound, sink: Sink, loop: asyncio.AbstractEventLoop, counters: NetCounters, bounds: Bounds
-    ) -> None:
+    def __init__(self, bound: Bound, sink: Sink, counters: NetCounters, shared: Shared) -> None:
         self._bound = bound
         self.local = bound.local
+        self._secure = bound.local.transport in SECURE
+        self._websocket = bound.local.transport in WEBSOCKET
         self._sink = sink
-        self._loop = loop
+        self._shared = shared
+        self._loop = shared.loop
         self._counters = counters
-        self._connections_max = bounds.connections_max
-        self._idle_max = bounds.connection_idle
+        self._idle_max = shared.bounds.connection_idle
         self._by_number: dict[int, Connection] = {}
-        self._by_peer: dict[tuple[str, int], Connection] = {}
+        self._by_peer: dict[Peer, Connection] = {}
         """The latest connection to each peer."""
-        self._opening: dict[tuple[str, int], _Opening] = {}
+        self._opening: dict[Peer, _Opening] = {}
         self._number = 0
         self._server: asyncio.Server | None = None
         host = bound.sock.getsockname()[0]
@@ -81,13 +114,13 @@ class TcpSocket:
         anywhere = ipaddress.ip_address(host.partition("%")[0]).is_unspecified
         self._source = None if anywhere else (host, 0)
         self._period = min(SWEEP_PERIOD_MAX, self._idle_max / 4)
-        self._sweeper = loop.call_later(self._period, self._sweep)
+        if self._websocket:
+            self._period = min(self._period, shared.ping / 2)
+        self._sweeper = self._loop.call_later(self._period, self._sweep)
 
     async def start(self) -> None:
         """Accept from now on."""
-        self._server = await self._loop.create_server(
-            self._connection, sock=self._bound.sock, backlog=BACKLOG
-        )
+        self._server = await self._loop.create_server(self._accepted, sock=self._bound.sock, backlog=BACKLOG)
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Send over the flow's connection, opening it where that is allowed. What fails is told to the sink."""
@@ -98,19 +131,22 @@ class TcpSocket:
                 return
             connection.send(data)
             return
-        peer = (flow.host, flow.port)
+        peer = (flow.host, flow.port, flow.name)
         connection = self._by_peer.get(peer)
-        if connection is not None and not connection.transport.is_closing():
+        if self._websocket:
+            # Nobody can be connected to: who is to be reached has connected to us.
+            self._sink.flow_failed(flow)
+        elif connection is not None and not connection.transport.is_closing():
             connection.shared = flow
             connection.send(data)
-            return
-        self._wait_for(peer, flow, data)
+        else:
+            self._wait_for(peer, flow, data)
 
     def close_flow(self, flow: Flow) -> None:
         """Close the flow's connection once what was sent before is written."""
         connection = self._by_number.get(flow.conn)
         if connection is not None:
-            connection.transport.close()
+            connection.end()
 
     async def close(self) -> None:
         """Stop accepting and close every connection, after what is written. Tells the sink nothing."""
@@ -124,7 +160,7 @@ class TcpSocket:
                 opening.task.cancel()
         self._opening.clear()
         for connection in self._by_number.values():
-            connection.transport.close()
+            connection.end()
         self._by_number.clear()
         self._by_peer.clear()
 
@@ -132,7 +168,7 @@ class TcpSocket:
 
     def opened(self, connection: Connection) -> Flow | None:
         """A connection stands: it gets its number and its flow."""
-        if len(self._by_number) >= self._connections_max:
+        if self._counters.connections_open >= self._shared.bounds.connections_max:
             self._counters.connections_refused += 1
             return None
         peer = connection.transport.get_extra_info("peername")
@@ -142,8 +178,11 @@ class TcpSocket:
         host, port = peer[:2]
         self._number += 1
         self._by_number[self._number] = connection
-        self._by_peer[host, port] = connection
-        self._counters.connections_open += 1
+        if connection.dialled is not None:
+            self._by_peer[host, port, connection.dialled.name] = connection
+        elif not self._secure and not self._websocket:
+            self._by_peer[host, port, ""] = connection
+        self._counters.connections[self.local.transport] += 1
         return self._bound.table.get(host, port, self._number)
 
     def lost(self, connection: Connection) -> None:
@@ -151,22 +190,32 @@ class TcpSocket:
         flow = getattr(connection, "flow", None)
         if flow is None or self._by_number.pop(flow.conn, None) is None:
             return
-        self._counters.connections_open -= 1
-        if self._by_peer.get((flow.host, flow.port)) is connection:
-            del self._by_peer[flow.host, flow.port]
+        self._counters.connections[self.local.transport] -= 1
+        peer = (flow.host, flow.port, connection.dialled.name if connection.dialled is not None else "")
+        if self._by_peer.get(peer) is connection:
+            del self._by_peer[peer]
         self._sink.flow_failed(flow)
         if connection.shared is not None:
             self._sink.flow_failed(connection.shared)
 
     # Opening ----------------------------------------------------------------------------------------------------------
 
-    def _connection(self) -> Connection:
-        return Connection(self, Framer(), self._sink)
+    def _accepted(self) -> asyncio.Protocol:
+        """For the next connection that a client opens."""
+        shared = self._shared
+        connection: Connection
+        if self._websocket:
+            connection = WsConnection(self, self._sink, shared.handshakes, shared.origins, shared.ping)
+        else:
+            connection = PlainConnection(self, self._sink)
+        if not self._secure:
+            return connection
+        return Secured(connection, shared.security.accepting(self._bound.verify), shared.handshakes)
 
-    def _wait_for(self, peer: tuple[str, int], flow: Flow, data: bytes) -> None:
+    def _wait_for(self, peer: Peer, flow: Flow, data: bytes) -> None:
         opening = self._opening.get(peer)
         if opening is None:
-            if len(self._by_number) + len(self._opening) >= self._connections_max:
+            if self._counters.connections_open + len(self._opening) >= self._shared.bounds.connections_max:
                 self._counters.connections_refused += 1
                 self._sink.flow_failed(flow)
                 return
@@ -178,26 +227,47 @@ class TcpSocket:
         opening.size += len(data)
         opening.waiting.append(data)
 
-    async def _open(self, peer: tuple[str, int], opening: _Opening) -> None:
+    async def _open(self, peer: Peer, opening: _Opening) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                transport, connection = await self._loop.create_connection(
-                    self._connection, peer[0], peer[1], local_addr=self._source
-                )
+                connection = await self._connect(peer, opening.flow)
         except (OSError, OverflowError, TypeError, ValueError):
-            # TimeoutError is an OSError; the others are a port or a host that is none.
+            # TimeoutError is an OSError, and so is what TLS has against the peer; the others are a port or a host
+            # that is none.
             self._opening.pop(peer, None)
             self._counters.unreachable += 1
             self._sink.flow_failed(opening.flow)
             return
         self._opening.pop(peer, None)
-        if transport.is_closing():
+        if connection.transport.is_closing():
             self._sink.flow_failed(opening.flow)
             return
-        connection.proven = True
-        connection.shared = opening.flow
         for data in opening.waiting:
             connection.send(data)
+
+    async def _connect(self, peer: Peer, flow: Flow) -> Connection:
+        host, port, name = peer
+        connection = PlainConnection(self, self._sink, flow)
+        if not self._secure:
+            await self._loop.create_connection(lambda: connection, host, port, local_addr=self._source)
+            return connection
+        # RFC 5922 §7.1: the name that was asked for; where that was an address, the address.
+        secured = Secured(
+            connection,
+            self._shared.security.dialling,
+            self._shared.handshakes,
+            name or host,
+            ready := self._loop.create_future(),
+        )
+        transport, _ = await self._loop.create_connection(
+            lambda: secured, host, port, local_addr=self._source
+        )
+        try:
+            await ready
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        return connection
 
     # Idling -----------------------------------------------------------------------------------------------------------
 
@@ -208,8 +278,6 @@ class TcpSocket:
             if connection.transport.is_closing():
                 connection.transport.abort()
                 continue
-            connection.idle = 0.0 if connection.active else connection.idle + self._period
-            connection.active = False
-            if connection.idle >= (self._idle_max if connection.proven else proof_max):
-                connection.transport.close()
+            if connection.idled(self._period) >= (self._idle_max if connection.proven else proof_max):
+                connection.end()
         self._sweeper = self._loop.call_later(self._period, self._sweep)

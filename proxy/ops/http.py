@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from config.schema import HostPort
+from config.listen import HostPort
 from proxy.ops.metrics import CONTENT_TYPE
 
 REQUEST_MAX = 16 * 1024

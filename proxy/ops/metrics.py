@@ -45,8 +45,9 @@ _INFINITY = float("inf")
 class NetNumbers(Protocol):
     """What is shown of the sockets (proxy.net.sink.NetCounters; this layer does not see that one)."""
 
-    connections_open: int
+    connections: dict[str, int]
     connections_refused: int
+    handshakes_failed: dict[str, int]
     unreachable: int
 
 
@@ -221,7 +222,17 @@ class Metrics(Collector):
 
     def _process(self) -> Iterator[Metric]:
         net = self.net
-        yield _gauge("callgate_connections_open", "Stream connections, either side's", net.connections_open)
+        connections = GaugeMetricFamily(
+            "callgate_connections_open", "Stream connections, either side's", labels=["transport"]
+        )
+        for transport, count in net.connections.items():
+            connections.add_metric([transport.lower()], count)
+        failed = CounterMetricFamily(
+            "callgate_handshakes_failed", "TLS and WebSocket handshakes that came to nothing", labels=["kind"]
+        )
+        for kind, count in net.handshakes_failed.items():
+            failed.add_metric([kind], count)
+        yield from (connections, failed)
         yield _counter(
             "callgate_connections_refused", "Connections beyond the bound", net.connections_refused
         )

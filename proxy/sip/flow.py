@@ -35,9 +35,11 @@ class Local:
 class Flow:
     """One peer on one transport of one of our sockets. Compared by identity."""
 
-    __slots__ = ("__weakref__", "conn", "host", "local", "port", "transport")
+    __slots__ = ("__weakref__", "conn", "host", "local", "name", "port", "transport")
 
-    def __init__(self, transport: str, host: str, port: int, local: Local, conn: int = 0) -> None:
+    def __init__(
+        self, transport: str, host: str, port: int, local: Local, conn: int = 0, name: str = ""
+    ) -> None:
         self.transport = transport
         self.host = host
         """The peer's address; IPv6 without brackets."""
@@ -45,6 +47,8 @@ class Flow:
         self.local = local
         self.conn = conn
         """0 for UDP. For streams the connection's number; 0 there means: any to this peer, or open one."""
+        self.name = name
+        """Over TLS and with conn = 0 the host name that the peer's certificate must have; "" = its address."""
 
     @property
     def reliable(self) -> bool:
@@ -73,14 +77,23 @@ class FlowTable:
         """The one flow to this peer. `host` is an IP address without brackets."""
         key = (host, port, conn)
         flow = self._recent.get(key)
-        if flow is not None:
-            return flow
+        return flow if flow is not None else self._other(key, host, "")
+
+    def named(self, host: str, port: int, name: str) -> Flow:
+        """The one flow to whoever proves to be `name` at this address."""
+        # No address has a bar in it.
+        key = (f"{host}|{name}", port, 0)
+        flow = self._recent.get(key)
+        return flow if flow is not None else self._other(key, host, name)
+
+    def _other(self, key: tuple[str, int, int], host: str, name: str) -> Flow:
+        """One not seen lately."""
         if len(self._recent) >= self._idle_max:
             # Older flows live on only where a transaction, call or binding still holds them.
             self._held.update(self._recent)
             self._recent = {}
         flow = self._held.pop(key, None)
         if flow is None:
-            flow = Flow(self.local.transport, host, port, self.local, conn)
+            flow = Flow(self.local.transport, host, key[1], self.local, key[2], name)
         self._recent[key] = flow
         return flow

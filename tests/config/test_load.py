@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from config import schema, tariffs
 from config.document import ConfigErrors
+from config.listen import Endpoint, HostPort, Listen
 from config.load import assemble, load
-from config.schema import Config, Endpoint, HostPort, Listen, Trunk
+from config.schema import Config, Trunk
 from config.tariffs import Account, Plan, Subscriber
 from config.units import Amount
 
@@ -56,7 +57,17 @@ def test_what_the_sample_says_of_a_default_is_true() -> None:
     """Sections that the sample spells out hold the schema's defaults, except what makes it runnable."""
     said = load(SAMPLE).config
     default = Config(domains=("example.com",), listen=(Listen(address=Endpoint("UDP", "127.0.0.1", 0)),))
-    for section in ("auth", "registrar", "timers", "limits", "log", "metrics", "refusals"):
+    for section in (
+        "auth",
+        "registrar",
+        "timers",
+        "limits",
+        "log",
+        "metrics",
+        "refusals",
+        "tls",
+        "websocket",
+    ):
         assert getattr(said, section) == getattr(default, section), section
     for key in ("url", "on_store_failure", "deadline", "lease"):
         assert getattr(said.store, key) == getattr(default.store, key), key

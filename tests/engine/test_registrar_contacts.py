@@ -42,6 +42,8 @@ def test_star_removes_all() -> None:
         ("Contact: sip:user@example.com?Route=%3Csip:sip.example.com%3E",),
         (f"Contact: {CONTACT}", "Contact: <sip:alice@10.0.0.6"),
         (f"Contact: <sip:alice@10.0.0.5>;x={'x' * CONTACT_MAX}",),
+        # RFC 5630 §5.2
+        ("Contact: <SIPS:alice@10.0.0.5>",),
     ],
 )
 def test_a_request_with_an_invalid_contact_changes_nothing(lines: tuple[str, ...]) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Literal
 
 import pytest
 
-from config.schema import Endpoint, HostPort, Listen
+from config.listen import Endpoint, HostPort, Listen, Transport
 from proxy.net.listen import ListenError, bind
 
 
 def listen(
-    host: str, port: int = 0, transport: Literal["UDP", "TCP"] = "UDP", advertise: HostPort | None = None
+    host: str, port: int = 0, transport: Transport = "UDP", advertise: HostPort | None = None
 ) -> Listen:
     return Listen(address=Endpoint(transport, host, port), advertise=advertise)
 
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
-def test_a_taken_port_is_named(transport: Literal["UDP", "TCP"]) -> None:
+def test_a_taken_port_is_named(transport: Transport) -> None:
     (first,) = bind([listen("127.0.0.1", 0, transport)], None)
     port = first.sock.getsockname()[1]
     with first.sock, pytest.raises(ListenError) as raised:

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from config.schema import Bounds, Endpoint, Listen
+from config.listen import Endpoint, Listen, Tls, Transport, WebSocket
+from config.schema import Bounds
 from proxy.net.listen import Bound, bind
 from proxy.net.network import Network
+from proxy.net.security import Security
 from proxy.net.sink import NetCounters
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError
@@ -64,13 +66,21 @@ class Recorder:
 class Net:
     """A network on free ports of this machine, with its sink."""
 
-    def __init__(self, *hosts: tuple[str, str], bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        *hosts: tuple[Transport, str],
+        bounds: Bounds | None = None,
+        tls: Tls | None = None,
+        websocket: WebSocket | None = None,
+    ) -> None:
         self.sink = Recorder()
         self.bound: list[Bound] = bind(
-            [Listen(address=Endpoint("UDP" if kind == "UDP" else "TCP", host, 0)) for kind, host in hosts],
-            None,
+            [Listen(address=Endpoint(kind, host, 0)) for kind, host in hosts], None
         )
-        self.network = Network(self.bound, self.sink, bounds or Bounds(), NetCounters())
+        self.security = Security(tls or Tls())
+        self.network = Network(
+            self.bound, self.sink, NetCounters(), bounds or Bounds(), self.security, websocket or WebSocket()
+        )
 
     def address(self, index: int = 0) -> tuple[str, int]:
         host, port = self.bound[index].sock.getsockname()[:2]

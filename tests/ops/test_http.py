@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from config.schema import HostPort
+from config.listen import HostPort
 from proxy.ops.http import HttpError, Services
 
 

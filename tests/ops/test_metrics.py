@@ -177,11 +177,14 @@ def test_the_store_and_the_loop() -> None:
 
 def test_sockets_and_errors_of_ours() -> None:
     metrics = fresh(failures=3)
-    metrics.net.connections_open = 4
+    metrics.net.connections["WSS"] = 4
+    metrics.net.handshakes_failed["certificate"] = 7
     metrics.net.connections_refused = 5
     metrics.net.unreachable = 6
     assert value(metrics, "callgate_internal_errors_total") == 3
-    assert value(metrics, "callgate_connections_open") == 4
+    assert value(metrics, "callgate_connections_open", transport="wss") == 4
+    assert value(metrics, "callgate_connections_open", transport="tcp") == 0
+    assert value(metrics, "callgate_handshakes_failed_total", kind="certificate") == 7
     assert value(metrics, "callgate_connections_refused_total") == 5
     assert value(metrics, "callgate_peers_unreachable_total") == 6
 
