@@ -53,12 +53,12 @@ def cost(client: Redis, live: int) -> tuple[float, float]:
     client.script_load(admit.text.decode())
     names = unpacked(keys.call_keys("alice", "gateway"))
     names.append(names[0])
-    arguments = unpacked(keys.limit_arguments(TARIFF, LEASE_MS))
+    arguments = unpacked(keys.limit_arguments(TARIFF, 1) + keys.lease_life(LEASE_MS))
     far = 10**13
     talking = {lease(10**6 + number): far for number in range(live)}
 
     def admission(number: int) -> Command:
-        return ("EVALSHA", admit.sha, admit.keys, *names, *arguments, lease(number), 1)
+        return ("EVALSHA", admit.sha, admit.keys, *names, *arguments, lease(number), 1, far)
 
     def least(number: int) -> Command:
         return ("EVALSHA", bare, 2, names[0] + b"bare", names[1] + b"bare", number, lease(number))

@@ -5,12 +5,15 @@ Every key of a payer carries the hash tag {payer}, so that on a Cluster one scri
     cg:{payer}:<mode>:state       the state of its counters (lua/lib/payer.lua)
     cg:{payer}:<mode>:po pi       pending attempts, outgoing and incoming: sorted sets lease -> expiry in ms
     cg:{payer}:<mode>:to ti       calls that were answered, likewise. Their sizes are the counts; there are no others
-    cg:{payer}:<mode>:gone        what lapsed or was settled after the fact, for a day (lua/late-7.lua)
+    cg:{payer}:<mode>:gone        what lapsed or was settled after the fact, for a day (lua/late-8.lua)
     cg:{payer}:<mode>:idle        counters of activations that are not in force now
+    cg:{payer}:<mode>:d:<lease>   what another instance needs to end the call, while it talks
     cg:{payer}:<mode>:accounts    active accounts of the mode -> expiry in ms
     cg:{payer}:aor:<user@domain>  bindings: hash contact key -> binding (lua/lib/bindings.lua)
     cg:{payer}:nonce:<nonce>      highest nonce count seen, for the nonce's life
-    cg:source:<flow>              who registered from there; the one key without a payer
+    cg:source:<flow>              who registered from there
+    cg:instances                  who is alive: sorted set instance -> until when, in ms (lua/beat-1.lua)
+    cg:{i:<instance>}:payers      for which payers and modes it may hold leases (policies/heritage.py)
 
 A payer is a subscriber, or a group: the scripts do not know the difference. Keys say who, never how much.
 """
@@ -27,6 +30,10 @@ _COUNTS: Final[dict[Counts, int]] = {"outgoing": 1, "incoming": 2, "both": 3}
 
 # A volume without a period would never start anew; ten years is as good and keeps the scripts to one case.
 _NO_PERIOD_MS: Final = 10 * 365 * 86_400_000
+
+INSTANCES: Final = b"cg:instances"
+NOTICES: Final = "cg:notices"
+"""Channel: `plan <instance number> <state key>`, `released 0 <state key>` (lua/), `reload <instance number> -`."""
 
 OUTGOING: Final = b"$1\r\n1\r\n"
 INCOMING: Final = b"$1\r\n2\r\n"
@@ -48,8 +55,9 @@ def command(*arguments: bytes) -> bytes:
 
 
 def evalsha(script: Script, arguments: int) -> bytes:
-    """The beginning of a script's call; keys and then `arguments` arguments follow."""
-    count = 3 + script.keys + arguments
+    """The beginning of a script's call; keys and then `arguments` arguments follow. The last one, after which moment it
+    is to do nothing, is the link's to add."""
+    count = 3 + script.keys + arguments + 1
     return b"*%d\r\n" % count + bulk(b"EVALSHA") + bulk(script.sha.encode()) + number(script.keys)
 
 
@@ -62,9 +70,9 @@ class Heads:
         self.admit = evalsha(scripts.admit, 5)
         self.admit_callee = evalsha(scripts.admit, 6)
         self.admit_digest = evalsha(scripts.admit, 8)
-        self.answered = evalsha(scripts.answered, 5)
+        self.answered = evalsha(scripts.answered, 6)
         self.ended = evalsha(scripts.ended, 6)
-        self.late = evalsha(scripts.late, 9)
+        self.late = evalsha(scripts.late, 11)
         self.bindings = evalsha(scripts.bindings, 0)
 
 
@@ -79,6 +87,21 @@ def call_keys(payer: str, mode: str) -> bytes:
     return b"".join(
         bulk(f"{prefix}{name}".encode()) for name in ("state", "po", "pi", "to", "ti", "gone", "idle")
     )
+
+
+def dialog_key(payer: str, mode: str, lease: str) -> bytes:
+    return bulk(f"{mode_prefix(payer, mode)}d:{lease}".encode())
+
+
+def payer_of(state: str) -> tuple[str, str]:
+    """(payer, mode) of a state key that is not packed."""
+    payer, _, rest = state.removeprefix("cg:{").rpartition("}:")
+    return payer, rest.removesuffix(":state")
+
+
+def index_key(instance: str) -> bytes:
+    """Not packed."""
+    return f"cg:{{i:{instance}}}:payers".encode()
 
 
 def state_key(payer: str, mode: str) -> bytes:
@@ -108,12 +131,18 @@ def _amounts(limit: Limit | None) -> tuple[int, int, int]:
     return limit.value, limit.period_ms or _NO_PERIOD_MS, _COUNTS[limit.counts]
 
 
-def limit_arguments(limits: Limits, lease_ms: int) -> bytes:
-    """ARGV 1 … 3 of every script on calls, packed: limits, counters' names, a lease's life (lua/lib/payer.lua)."""
+def limit_arguments(limits: Limits, instance: int) -> bytes:
+    """ARGV 1 and 2 of every script on a payer's calls, packed: limits and who asks, names (lua/lib/payer.lua)."""
     total, fail, success = limits.total_duration, limits.fail_calls, limits.success_calls
     lines = limits.lines.value if limits.lines is not None else 0
-    amounts = struct.pack("<10d", *_amounts(total), *_amounts(fail), *_amounts(success), lines)
+    amounts = struct.pack("<11d", *_amounts(total), *_amounts(fail), *_amounts(success), lines, instance)
     counters = [limit.counter if limit is not None else "" for limit in (total, fail, success)]
     _, period_ms, counts = _amounts(total)
     names = "\n".join((*counters, f"{counts} {period_ms}"))
-    return bulk(amounts) + bulk(names.encode()) + number(lease_ms)
+    return bulk(amounts) + bulk(names.encode())
+
+
+def lease_life(lease_ms: int, *, tentative: bool = False) -> bytes:
+    """ARGV 3 of every script on a payer's calls. Tentative: its call waits for another leg, and if its instance dies
+    meanwhile it was never taken."""
+    return bulk(b"%d.5" % lease_ms) if tentative else number(lease_ms)

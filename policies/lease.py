@@ -33,7 +33,9 @@ class Leg:
         "limits",
         "nc",
         "nonce",
+        "before",
         "released",
+        "tentative",
         "unbacked",
     )
 
@@ -48,6 +50,8 @@ class Leg:
         nonce: str,
         nc: int,
         call: object,
+        tentative: bool = False,
+        before: Leg | None = None,
     ) -> None:
         self.lease = lease
         """Lease id, unique for ever: random, made by the engine."""
@@ -62,6 +66,10 @@ class Leg:
         """Caller's digest, checked for replay in the same trip; "" and 0 where there is none."""
         self.call = call
         """The engine's call; opaque to policies."""
+        self.tentative = tentative
+        """Another leg of its call is asked for next; until that one is taken, too, one that lapses was never taken."""
+        self.before = before
+        """The tentative leg that this one makes certain."""
         self.answered = False
         self.released = False
         self.unbacked = False

@@ -2,7 +2,7 @@
 
 What is asked here is answered through LimiterUser, in a later turn of the loop than the question. An answer or an end
 is never lost: it reaches the store through its script; or, when the store did not know the lease (it had lapsed, or
-the call was admitted while the store was away), through late-7.lua; or through the spool, when the store is away.
+the call was admitted while the store was away), through late-8.lua; or through the spool, when the store is away.
 
 Not here: which limits are in force (resolve.py), and what a call does when the store is away (the engine decides).
 """
@@ -17,28 +17,20 @@ from typing import Any, Final, Protocol
 from policies import keys
 from policies.account import Limit, Limits
 from policies.counters import StoreCounters
-from policies.held import Held, Payer
+from policies.held import Asker, Held, Payer
+from policies.heritage import Heir, Heritage
 from policies.lease import Leg, Outcome
-from policies.link import NO_REPLY, Link
-from policies.options import value_text
+from policies.link import NO_REPLY, Link, ignored
+from policies.notices import Notices
+from policies.options import limit_text
 from policies.places import Places
 from policies.reasons import Reason
+from policies.registrations import RegisterRequest, Registrations, RegistrationsUser, texts
 from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
 from policies.settlement import Settlement
 from policies.spool import Spool
-from policies.verdicts import (
-    Admitted,
-    AdmitVerdict,
-    PlaceVerdict,
-    Refused,
-    Registered,
-    RegisterOutOfOrder,
-    RegisterRefused,
-    RegisterVerdict,
-    Replayed,
-    Unavailable,
-)
+from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Refused, Replayed, Unavailable
 
 PAYERS_MAX: Final = 20_000
 """Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
@@ -63,30 +55,7 @@ _SUCCESS: Final = Outcome.SUCCESS
 _SUCCESS_PACKED: Final = _OUTCOMES[Outcome.SUCCESS]
 
 
-class RegisterRequest(Protocol):
-    """What a REGISTER asks of the store (proxy.engine.effects.RegisterAsk has this shape)."""
-
-    @property
-    def aor(self) -> str: ...
-    @property
-    def account(self) -> str: ...
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def call_id(self) -> str: ...
-    @property
-    def cseq(self) -> int: ...
-    @property
-    def contacts(self) -> Sequence[tuple[str, int, str]]: ...
-    @property
-    def remove_all(self) -> bool: ...
-    @property
-    def nonce(self) -> str: ...
-    @property
-    def nc(self) -> int: ...
-
-
-class LimiterUser(Protocol):
+class LimiterUser(RegistrationsUser, Heir, Protocol):
     """Who is told what the store said: the driver, which makes events of it."""
 
     def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
@@ -100,14 +69,14 @@ class LimiterUser(Protocol):
         Redis time in ms.
         """
 
-    def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
-        """Answer to Limiter.register."""
+    def on_lease_lost(self, leg: Leg) -> None:
+        """An operator has cleared the lease; its call is to end."""
 
     def on_place(self, user: object, verdict: PlaceVerdict) -> None:
         """Answer to Places.hold."""
 
-    def on_bindings(self, bindings: list[str] | None, user: object) -> None:
-        """Answer to Limiter.bindings; None = the store did not answer."""
+    def on_reload_wanted(self) -> None:
+        """Another instance has read its files again, and says that we should."""
 
 
 class Limiter:
@@ -119,6 +88,7 @@ class Limiter:
         counters: StoreCounters,
         *,
         url: str,
+        instance: str,
         deadline_s: float = 0.2,
         lease_s: float = 30.0,
         nonce_life_s: float = 300.0,
@@ -128,7 +98,8 @@ class Limiter:
         tell: Callable[[str], None] = lambda text: None,
         scripts: Scripts | None = None,
     ) -> None:
-        """`url`: redis://, rediss:// or unix://. `tell`: a line for the log when the store comes, goes or errs.
+        """`url`: redis://, rediss:// or unix://. `instance`: our name among all instances (identity.py), the same
+        at every start. `tell`: a line for the log when the store comes, goes or errs.
 
         Raises: ValueError for a URL that is none, spool.SpoolError. Needs a running loop; `start` connects.
         """
@@ -136,19 +107,34 @@ class Limiter:
         self._user = user
         self._counters = counters
         self._tell = tell
-        self._scripts = scripts
         self._heads = keys.Heads(scripts)
-        self._lease_ms = round(lease_s * 1000)
+        self._asker = Asker(instance, round(lease_s * 1000))
         self._nonce_life = keys.number(round(nonce_life_s * 1000))
-        self._contacts_max = contacts_max
         self._loop = asyncio.get_running_loop()
         self._link = Link(url, scripts, counters, self, deadline_s=deadline_s)
         self._spool = Spool(spool_path, spool_size_max, counters)
-        self._settlement = Settlement(self._link, self._spool, self._heads, counters, self._planned, tell)
-        self._renewal = Renewal(
-            self._link, scripts, counters, self._settlement, self._planned, lease_s=lease_s
+        self._settlement = Settlement(
+            self._link, self._spool, self._heads, counters, self._planned, self._lost, tell
         )
         self.places = Places(self._link, scripts, user.on_place)
+        self._heritage = Heritage(
+            self._link, scripts, counters, user, self._asker, instance, lease_s=lease_s, tell=tell
+        )
+        self._renewal = Renewal(
+            self._link,
+            scripts,
+            counters,
+            self._settlement,
+            self._planned,
+            self._heritage.forget,
+            lease_s=lease_s,
+        )
+        self._notices = Notices(url, self._noticed)
+        self._registrations = Registrations(
+            self._link, scripts, self._heads, user, nonce_life=self._nonce_life, contacts_max=contacts_max
+        )
+        self._untold: dict[str, Held] = {}
+        """By lease: legs whose answer the store did not take in its turn."""
         self._last_error = ("", 0.0)
         """What it was, and until when it is not told again."""
         self._payers: dict[tuple[str, str], Payer] = {}
@@ -163,10 +149,14 @@ class Limiter:
         """Connect, and renew from now on."""
         self._link.start()
         self._renewal.start()
+        self._notices.start()
+        self._heritage.start()
 
     async def close(self) -> None:
         """Outcomes that are under way reach the store, or the spool. Leases that are left lapse."""
         self._renewal.stop()
+        self._heritage.stop()
+        await self._notices.close()
         await self._link.close()
         self._spool.close()
 
@@ -185,22 +175,34 @@ class Limiter:
         else:
             head, extra = self._heads.admit, payer.state_key
             tail = b""
-        packed = b"".join((head, payer.keys, extra, payer.arguments, held.packed, tail))
+        arguments = payer.packed_limits + self._asker.tentative_life if leg.tentative else payer.arguments
+        packed = b"".join((head, payer.keys, extra, arguments, held.packed, tail))
         if not self._link.call(packed, self._admitted, held, self._admitted_late):
             self._loop.call_soon(self._undecided, held)
 
     def answered(self, leg: Leg, dialog: str = "") -> None:
         """The leg got its 2xx. Never lost: while the store is away it waits in the spool. Twice changes nothing.
 
-        `dialog` is what another instance would need to end the call; nobody takes calls over as yet.
+        `dialog` is what another instance would need to end the call; of all legs of a call one has it.
         """
         held = self._held(leg)
         if held is None or held.answered_at is not None:
             return
         held.answered_at = self._loop.time()
+        held.dialog = dialog
         payer = held.payer
-        packed = b"".join((self._heads.answered, payer.keys, payer.arguments, held.packed))
+        packed = b"".join(
+            (
+                self._heads.answered,
+                payer.keys,
+                held.dialog_key,
+                payer.arguments,
+                held.packed,
+                keys.bulk(dialog.encode("latin-1")),
+            )
+        )
         if leg.unbacked or not self._link.call(packed, self._answer_counted, held):
+            self._untold_yet(held)
             self._settlement.bring(held)
 
     def release(self, leg: Leg, outcome: Outcome) -> None:
@@ -210,13 +212,27 @@ class Limiter:
             return
         payer = held.payer
         del payer.held[leg.lease]
+        if not held.told:
+            self._untold.pop(leg.lease, None)
         ended_at = self._loop.time()
         # Hashing a member of an Enum costs more than the rest of this, so the usual one goes without.
         last = _SUCCESS_PACKED if outcome is _SUCCESS else _OUTCOMES[outcome]
-        packed = b"".join((self._heads.ended, payer.keys, payer.arguments, held.packed, last))
+        packed = b"".join(
+            (self._heads.ended, payer.keys, held.dialog_key, payer.arguments, held.packed, last)
+        )
         over = (held, outcome, ended_at)
         if leg.unbacked or not self._link.call(packed, self._end_counted, over):
             self._settlement.bring(held, outcome, ended_at)
+
+    def hold(self, leg: Leg, answered_ago: float, dialog: str) -> None:
+        """Take up an answered leg of a call that an earlier run of this instance left, its lease with it."""
+        answered_at = self._loop.time() - answered_ago
+        held = Held(leg, self._payer(leg.limits))
+        held.answered_at = answered_at
+        held.dialog = dialog
+        self._hold(held)
+        held.admitted_at = answered_at
+        self._renewal.renew_soon(held)
 
     def _payer(self, limits: Limits) -> Payer:
         key = (limits.payer, limits.mode)
@@ -225,9 +241,9 @@ class Limiter:
             if len(self._payers) >= self._payers_max:
                 self._payers = {key: payer for key, payer in self._payers.items() if payer.held}
                 self._payers_max = max(PAYERS_MAX, 2 * len(self._payers))
-            payer = self._payers[key] = Payer(limits, self._lease_ms)
+            payer = self._payers[key] = Payer(limits, self._asker)
         elif payer.limits is not limits and payer.limits != limits:
-            payer.change(limits, self._lease_ms)
+            payer.change(limits)
         return payer
 
     def _held(self, leg: Leg) -> Held | None:
@@ -239,8 +255,13 @@ class Limiter:
         # Asked for anew, for the payer may have been forgotten while the question was under way.
         held.payer = self._payer(held.leg.limits)
         held.payer.held[held.leg.lease] = held
+        held.admitted_at = self._loop.time()
         if not held.payer.queued:
             self._renewal.queue(held.payer)
+            self._heritage.note(held.payer)
+        before = held.leg.before
+        if before is not None and (first := self._held(before)) is not None:
+            self._renewal.renew_soon(first)
 
     def _admitted(self, held: Held, reply: Any) -> None:
         if reply is NO_REPLY:
@@ -254,7 +275,7 @@ class Limiter:
         elif reply[0] == 0:
             self._counters.leases_lapsed += reply[1]
             self._hold(held)
-            self._user.on_admission(leg, Admitted(leg.lease, _texts(reply[2:])))
+            self._user.on_admission(leg, Admitted(leg.lease, texts(reply[2:])))
         else:
             self._counters.leases_lapsed += reply[2]
             self._user.on_admission(leg, _refusal(leg.limits, reply[0], reply[1]))
@@ -278,6 +299,7 @@ class Limiter:
 
     def _answer_counted(self, held: Held, reply: Any) -> None:
         if reply is NO_REPLY:
+            self._untold_yet(held)
             self._settlement.write_down(held)
             return
         self._counters.leases_lapsed += reply[3]
@@ -295,6 +317,11 @@ class Limiter:
             self._settlement.bring(*over)
         self._planned(held.payer, reply)
 
+    def _untold_yet(self, held: Held) -> None:
+        """Its answer goes by the spool, which a later run settles too; what others need to end the call does not."""
+        held.told = False
+        self._untold[held.leg.lease] = held
+
     def _planned(self, payer: Payer, reply: Sequence[int]) -> None:
         """reply: {now, ms until total_duration is used up or -1, …}."""
         if payer.limits.total_duration is None or not payer.held:
@@ -302,57 +329,42 @@ class Limiter:
         exhausts_in = reply[1] / 1000 if reply[1] >= 0 else None
         self._user.on_budget(payer.limits.payer, payer.limits.mode, exhausts_in, reply[0])
 
+    # Other instances
+
+    def _noticed(self, notice: str) -> None:
+        """See keys.NOTICES."""
+        kind, origin, key = notice.split(" ", 2)
+        if origin == str(self._asker.number):
+            return
+        if kind == "reload":
+            self._user.on_reload_wanted()
+            return
+        payer = self._payers.get(keys.payer_of(key))
+        if payer is None or not payer.held:
+            return
+        if kind == "plan":
+            self._renewal.ask(payer)
+        else:
+            self._renewal.renew_all(payer)
+
+    def tell_others_to_reload(self) -> None:
+        """Every other instance reads its files again, if the store can be reached."""
+        notice = f"reload {self._asker.number} -".encode()
+        self._link.plain(keys.command(b"PUBLISH", keys.NOTICES.encode(), notice), ignored, None)
+
+    def _lost(self, held: Held) -> None:
+        held.payer.held.pop(held.leg.lease, None)
+        self._user.on_lease_lost(held.leg)
+
     # Accounts
 
     def register(self, ask: RegisterRequest) -> None:
-        """Query, change or remove bindings, all or nothing. Answer: on_registered."""
-        payer, mode = ask.limits.payer, ask.limits.mode
-        accounts_max = ask.limits.sip_accounts.value if ask.limits.sip_accounts is not None else 0
-        parts = [
-            keys.evalsha(self._scripts.register, 8 + 3 * len(ask.contacts)),
-            keys.accounts_key(payer, mode),
-            keys.bindings_key(payer, ask.aor),
-            keys.nonce_key(payer, ask.nonce),
-            keys.number(accounts_max),
-            keys.bulk(ask.account.encode()),
-            keys.bulk(ask.call_id.encode("latin-1")),
-            keys.number(ask.cseq),
-            keys.number(ask.nc if ask.nonce else 0),
-            self._nonce_life,
-            keys.number(self._contacts_max),
-            keys.number(int(ask.remove_all)),
-        ]
-        for key, expires_s, record in ask.contacts:
-            parts.append(keys.bulk(key.encode("latin-1")))
-            parts.append(keys.number(expires_s * 1000))
-            parts.append(keys.bulk(record.encode("latin-1")))
-        if not self._link.call(b"".join(parts), self._registered, ask):
-            self._loop.call_soon(self._registered, ask, NO_REPLY)
-
-    def _registered(self, ask: RegisterRequest, reply: Any) -> None:
-        verdict: RegisterVerdict
-        if reply is NO_REPLY:
-            verdict = Unavailable()
-        elif reply[0] == 0:
-            verdict = Registered(_texts(reply[1:]))
-        elif reply[0] == 1:
-            verdict = RegisterRefused(Reason.SIP_ACCOUNTS, _words("sip_accounts", ask.limits.sip_accounts))
-        elif reply[0] == 2:
-            verdict = Replayed()
-        elif reply[0] == 3:
-            verdict = RegisterOutOfOrder()
-        else:
-            verdict = RegisterRefused(Reason.CONTACTS, str(self._contacts_max))
-        self._user.on_registered(ask, verdict)
+        """See Registrations.register."""
+        self._registrations.register(ask)
 
     def bindings(self, payer: str, aor: str, user: object) -> None:
-        """Live contact records of an account. Answer: on_bindings."""
-        packed = self._heads.bindings + keys.bindings_key(payer, aor)
-        if not self._link.call(packed, self._bindings_found, user):
-            self._loop.call_soon(self._bindings_found, user, NO_REPLY)
-
-    def _bindings_found(self, user: object, reply: Any) -> None:
-        self._user.on_bindings(None if reply is NO_REPLY else _texts(reply), user)
+        """See Registrations.bindings."""
+        self._registrations.bindings(payer, aor, user)
 
     # User of the link
 
@@ -360,6 +372,12 @@ class Limiter:
         self._tell("the store answers")
         self._renewal.catch_up()
         self._settlement.replay()
+        untold, self._untold = self._untold, {}
+        for held in untold.values():
+            if not held.told:
+                self._untold_yet(held)
+                self._settlement.bring(held)
+        self._heritage.on_link_up()
 
     def on_link_down(self, why: str) -> None:
         self._tell(f"the store is away: {why}")
@@ -372,14 +390,6 @@ class Limiter:
             self._tell(f"the store: {text}")
 
 
-def _texts(records: Sequence[bytes]) -> list[str]:
-    return [record.decode("latin-1") for record in records]
-
-
-def _words(option: str, limit: Limit | None) -> str:
-    return value_text(option, limit.value, limit.period_ms) if limit is not None else ""
-
-
 def _refusal(limits: Limits, why: int, resets_in_ms: int) -> AdmitVerdict:
     if why == _REPLAYED:
         return Replayed()
@@ -387,4 +397,4 @@ def _refusal(limits: Limits, why: int, resets_in_ms: int) -> AdmitVerdict:
         return Refused(Reason.NOT_REGISTERED)
     reason = _LIMIT_OF[why]
     limit: Limit | None = getattr(limits, reason.value)
-    return Refused(reason, _words(reason.value, limit), resets_in_ms if resets_in_ms >= 0 else None)
+    return Refused(reason, limit_text(reason.value, limit), resets_in_ms if resets_in_ms >= 0 else None)

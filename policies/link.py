@@ -7,12 +7,17 @@ the reply, when it comes, is swallowed in its order, or handed to `late` of whoe
 The breaker opens after MISSES_MAX missed deadlines on end and when the connection is gone, and nothing is sent then. It
 is a PING of ours that tries whether the store is back, never a caller's command.
 
+A store that hangs carries out late what it was asked, and a script that counts from the moment it runs counts wrong.
+So each script's last argument is its deadline by Redis's clock, which the link asks for once a second: what comes later
+does nothing (lua/lib/punctual.lua), and who had sent it tells what happened afterwards, with the true times.
+
 Not here: Sentinel and Cluster. They are other makers of connections behind the same `call`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
@@ -21,7 +26,7 @@ import hiredis
 
 from policies.address import address_of
 from policies.counters import BreakerState, StoreCounters, StoreError
-from policies.keys import command
+from policies.keys import command, number
 from policies.scripts import Scripts
 
 MISSES_MAX: Final = 5
@@ -37,7 +42,12 @@ STALL_S: Final = 5.0
 IN_FLIGHT_MAX: Final = 20_000
 """Commands without a reply. At 50,000 commands a second it is what a store that is 400 ms late would owe."""
 _LOOP_LATE_S: Final = 0.02
+CLOCK_S: Final = 1.0
+"""Between looks at Redis's clock: it may be set while we run."""
 _PING: Final = command(b"PING")
+_TIME: Final = command(b"TIME")
+_LATE: Final = "LATE"
+"""How a script's error begins that came too late and did nothing."""
 
 NO_REPLY: Final = hiredis.ReplyError("NOREPLY")
 """In place of a reply: the deadline passed, the connection broke, or Redis answered with an error."""
@@ -52,12 +62,21 @@ class Store(Protocol):
     """What the limiter needs of a store."""
 
     def call(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
-        """Send one packed command. False: not sent, and neither callback will be called.
+        """Send one script's packed call, its last argument still missing. False: not sent, and neither callback will be
+        called.
 
         Else `callback` is called once, in a later turn of the loop. If that was with NO_REPLY while the command may
         have been carried out, `late` is called once more: with the reply, or with NO_REPLY when it will never come.
         """
         ...
+
+    def plain(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
+        """The same for a command that is no script."""
+        ...
+
+
+def ignored(_context: Any, _reply: Any) -> None:
+    """A callback for commands whose outcome changes nothing."""
 
 
 class LinkUser(Protocol):
@@ -93,6 +112,11 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._due = 0.0
         """Deadline of what is sent in this turn of the loop."""
+        self._not_after = b""
+        """The same by Redis's clock, packed."""
+        self._ahead = 0.0
+        """Seconds by which Redis's clock is ahead of the loop's; a round trip too many at most."""
+        self._clock_due = 0.0
         self._waiting: deque[_Waiting] = deque()
         self._missed: deque[_Waiting] = deque()
         """Told NO_REPLY at their deadline; their replies come before those of `_waiting`."""
@@ -103,6 +127,7 @@ class Link(asyncio.Protocol):
         self._probe: asyncio.TimerHandle | None = None
         self._reloading = False
         self._greeting_left = 0
+        self._greeted_at = 0.0
         self._greeted: asyncio.Future[None] = self._loop.create_future()
         self._connecting: asyncio.Task[None] | None = None
         self._closing = False
@@ -131,6 +156,13 @@ class Link(asyncio.Protocol):
 
     def call(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
         """See Store.call."""
+        if not self.plain(packed, callback, context, late):
+            return False
+        self._outgoing.append(self._not_after)
+        return True
+
+    def plain(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
+        """See Store.plain."""
         if not self.up or len(self._waiting) + len(self._missed) >= IN_FLIGHT_MAX:
             self._counters.errors[StoreError.BREAKER] += 1
             return False
@@ -139,12 +171,27 @@ class Link(asyncio.Protocol):
 
     def _send(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> None:
         if not self._outgoing:
-            self._due = self._loop.time() + self._deadline_s
-            self._loop.call_soon(self._flush)
-            if self._expiry is None:
-                self._expiry = self._loop.call_at(self._due, self._expire)
+            self._begin_turn()
         self._outgoing.append(packed)
         self._waiting.append((self._due, packed, callback, context, late))
+
+    def _begin_turn(self) -> None:
+        now = self._loop.time()
+        self._due = due = now + self._deadline_s
+        self._not_after = number(math.ceil((due + self._ahead) * 1000))
+        self._loop.call_soon(self._flush)
+        if self._expiry is None:
+            self._expiry = self._loop.call_at(due, self._expire)
+        if now >= self._clock_due:
+            self._clock_due = now + CLOCK_S
+            self._outgoing.append(_TIME)
+            self._waiting.append((due, _TIME, self._clock, now, None))
+
+    def _clock(self, asked_at: Any, reply: Any) -> None:
+        if isinstance(reply, list):
+            self._ahead = int(reply[0]) + int(reply[1]) / 1e6 - asked_at
+        else:
+            self._clock_due = 0.0
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None:
@@ -196,7 +243,14 @@ class Link(asyncio.Protocol):
                 for load in self._loads:
                     self._send(load, self._reloaded, load is self._loads[-1])
             self._send(packed, callback, context, late)
+            self._outgoing.append(self._not_after)
             self._waiting[-1] = (self._due, b"", callback, context, late)
+            return
+        if text.startswith(_LATE):
+            # It did nothing, though its reply is in time: Redis's clock was set.
+            self._counters.errors[StoreError.DEADLINE] += 1
+            self._clock_due = 0.0
+            self._tell(callback, context, NO_REPLY)
             return
         self._counters.errors[StoreError.REPLY] += 1
         self._user.on_link_error(text)
@@ -285,8 +339,9 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
         self._reader = hiredis.Reader()
-        commands = [*self._address.greeting, *self._loads]
+        commands = [*self._address.greeting, *self._loads, _TIME]
         self._greeting_left = len(commands)
+        self._greeted_at = self._loop.time()
         self._transport.write(b"".join(commands))
 
     def _greet(self, reply: Any) -> None:
@@ -297,6 +352,8 @@ class Link(asyncio.Protocol):
             self._greeted.set_exception(ConnectionError(str(reply)))
         elif self._greeting_left == 0:
             self._greeted.set_result(None)
+            self._clock(self._greeted_at, reply)
+            self._clock_due = 0.0
             self._go_up()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from config.units import UNLIMITED, duration_text
+
+if TYPE_CHECKING:
+    from policies.account import Limit
 
 Quantity = Literal["duration", "count", "permission"]
 
@@ -54,3 +57,8 @@ def value_text(option: str, value: int | None, period_ms: int = 0) -> str:
         return UNLIMITED
     text = duration_text(value) if quantity == "duration" else str(value)
     return f"{text} per {duration_text(period_ms)}" if period_ms else text
+
+
+def limit_text(option: str, limit: Limit | None) -> str:
+    """A limit in force as the plan file writes it; "" when there is none."""
+    return value_text(option, limit.value, limit.period_ms) if limit is not None else ""

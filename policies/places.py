@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from policies import keys
 from policies.account import Limits
-from policies.link import NO_REPLY, Link
-from policies.options import value_text
+from policies.link import NO_REPLY, Link, ignored
+from policies.options import limit_text
 from policies.reasons import Reason
 from policies.scripts import Scripts
 from policies.verdicts import PlaceHeld, PlaceVerdict, RegisterRefused, Unavailable
@@ -38,7 +38,7 @@ class Places:
     def give_back(self, account: str, limits: Limits, place: PlaceHeld) -> None:
         """Whether it gets there or not: the place lapses by itself soon."""
         packed = self._packed(account, limits, -1, place.until_ms, place.before_ms)
-        self._link.call(packed, _nothing, None)
+        self._link.call(packed, ignored, None)
 
     def _packed(self, account: str, limits: Limits, most: int, ends: int, before: int) -> bytes:
         return b"".join(
@@ -58,13 +58,7 @@ class Places:
         if reply is NO_REPLY:
             verdict = Unavailable()
         elif reply[0] < 0:
-            limit = limits.sip_accounts
-            words = value_text("sip_accounts", limit.value, limit.period_ms) if limit is not None else ""
-            verdict = RegisterRefused(Reason.SIP_ACCOUNTS, words)
+            verdict = RegisterRefused(Reason.SIP_ACCOUNTS, limit_text("sip_accounts", limits.sip_accounts))
         else:
             verdict = PlaceHeld(*reply)
         self._told(user, verdict)
-
-
-def _nothing(_: None, reply: Any) -> None:
-    """Nobody waits for it."""

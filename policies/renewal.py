@@ -42,15 +42,19 @@ class Renewal:
         counters: StoreCounters,
         settlement: Settlement,
         planned: Callable[[Payer, Sequence[int]], None],
+        at_rest: Callable[[Payer], None],
         *,
         lease_s: float,
     ) -> None:
         self._store = store
         self._script = scripts.renew
+        self._head_of_none = keys.evalsha(scripts.renew, 4)
         self._head_of_one = keys.evalsha(scripts.renew, 5)
         self._counters = counters
         self._settlement = settlement
         self._planned = planned
+        self._at_rest = at_rest
+        """Told of a payer that has no leases any more."""
         self._loop = asyncio.get_running_loop()
         self._every = EVERY * lease_s
         self._spread = SPREAD * lease_s
@@ -77,6 +81,28 @@ class Renewal:
         held.payer.renewals += 1
         self._batches.append((held.payer, (held.leg.lease,)))
 
+    def renew_all(self, payer: Payer) -> None:
+        """All leases of the payer, now: some may have been cleared."""
+        self._queue_batches(payer)
+        self._send(len(self._batches))
+
+    def ask(self, payer: Payer) -> None:
+        """When its total_duration runs out now: another instance has moved that moment."""
+        if payer.asked:
+            payer.asked = 2
+            return
+        packed = b"".join((self._head_of_none, payer.keys, payer.arguments, keys.number(0)))
+        if self._store.call(packed, self._told, payer):
+            payer.asked = 1
+
+    def _told(self, payer: Payer, reply: Any) -> None:
+        again, payer.asked = payer.asked == 2, 0
+        if reply is not NO_REPLY:
+            self._counters.leases_lapsed += reply[2]
+            self._planned(payer, reply)
+        if again:
+            self.ask(payer)
+
     def catch_up(self) -> None:
         """The store is back: what should have been renewed meanwhile is, at once."""
         self._send(CATCH_UP_MAX)
@@ -88,15 +114,19 @@ class Renewal:
             _, payer = due.popleft()
             if not payer.held:
                 payer.queued = False
+                self._at_rest(payer)
                 continue
             due.append((now + self._every, payer))
             if not payer.renewals:
-                leases = list(payer.held)
-                for first in range(0, len(leases), BATCH_MAX):
-                    payer.renewals += 1
-                    self._batches.append((payer, leases[first : first + BATCH_MAX]))
+                self._queue_batches(payer)
         self._send(math.ceil(len(self._batches) * self._tick_s / self._spread) + 1)
         self._settlement.replay()
+
+    def _queue_batches(self, payer: Payer) -> None:
+        leases = list(payer.held)
+        for first in range(0, len(leases), BATCH_MAX):
+            payer.renewals += 1
+            self._batches.append((payer, leases[first : first + BATCH_MAX]))
 
     def _send(self, batches: int) -> None:
         for _ in range(min(batches, len(self._batches))):

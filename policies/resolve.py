@@ -83,6 +83,18 @@ def resolve(
     return explain(catalog, subscriber, mode, now_unix, member).limits
 
 
+def resolve_payer(catalog: Catalog, payer: str, mode: Mode, now_unix: float) -> Limits | None:
+    """The limits of a payer id (Limits.payer), as it stands in the store; None = nobody we know, or it has no plan."""
+    kind, _, rest = payer.partition(":")
+    if kind == "group" and rest:
+        owner, _, member = rest.partition(":")
+        # Members who share counters have the same limits, whoever they are.
+        found = resolve(catalog, owner, mode, now_unix, member or "*")
+    else:
+        found = resolve(catalog, payer, mode, now_unix)
+    return found if isinstance(found, Limits) and found.payer == payer else None
+
+
 def explain(catalog: Catalog, subscriber: str, mode: Mode, now_unix: float, member: str = "") -> Explanation:
     """`resolve`, with the candidates for each option."""
     customer = catalog.subscribers.get(subscriber)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -48,18 +48,14 @@ class Scripts:
     register: Script
     bindings: Script
     hold: Script
+    usage: Script
+    release: Script
+    inherit: Script
+    beat: Script
 
     def all(self) -> tuple[Script, ...]:
-        return (
-            self.admit,
-            self.answered,
-            self.ended,
-            self.renew,
-            self.late,
-            self.register,
-            self.bindings,
-            self.hold,
-        )
+        """Every one of them, for loading."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def load_scripts(folder: Path = FOLDER, fragments: Mapping[str, str] | None = None) -> Scripts:

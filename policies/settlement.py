@@ -1,4 +1,4 @@
-"""What could not be told to the store in its turn: brought in after the fact (late-7.lua), or kept in the spool."""
+"""What could not be told to the store in its turn: brought in after the fact (late-8.lua), or kept in the spool."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Settlement:
         heads: keys.Heads,
         counters: StoreCounters,
         planned: Callable[[Payer, Sequence[int]], None],
+        lost: Callable[[Held], None],
         tell: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -41,6 +42,7 @@ class Settlement:
         self._head = heads.late
         self._counters = counters
         self._planned = planned
+        self._lost = lost
         self._tell = tell
         self._clock = asyncio.get_running_loop().time
         self._replaying = 0
@@ -55,6 +57,7 @@ class Settlement:
             (
                 self._head,
                 held.payer.keys,
+                held.dialog_key,
                 held.payer.arguments,
                 held.packed,
                 _tail(
@@ -62,6 +65,8 @@ class Settlement:
                     now - held.answered_at if held.answered_at is not None else None,
                     now - ended_at if outcome is not None else 0.0,
                     held.leg.unbacked,
+                    now - held.admitted_at if held.admitted_at is not None else None,
+                    held.dialog if outcome is None else "",
                 ),
             )
         )
@@ -72,9 +77,16 @@ class Settlement:
     def _brought(self, over: _Over, reply: Any) -> None:
         if reply is NO_REPLY:
             self.write_down(*over)
-        else:
-            self._counters.leases_lapsed += reply[3]
-            self._planned(over[0].payer, reply)
+            return
+        held, outcome, _ = over
+        self._counters.leases_lapsed += reply[3]
+        if outcome is None and held.leg.lease in held.payer.held:
+            if reply[2]:
+                held.told = True
+            else:
+                # It cannot be taken anew: an operator has cleared it (release-7.lua).
+                self._lost(held)
+        self._planned(held.payer, reply)
 
     def write_down(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
         """Into the spool: the store is away. Loop times become the wall clock's, for a later run may read them."""
@@ -92,6 +104,7 @@ class Settlement:
             answered_at=held.answered_at + offset if held.answered_at is not None else None,
             ended_at=ended_at + offset if outcome is not None else None,
             unheard=leg.unbacked,
+            admitted_at=held.admitted_at + offset if held.admitted_at is not None else None,
         )
         if not self._spool.append(belated):
             self._tell("ALARM: an outcome is lost, the spool is full or its disk failed")
@@ -117,14 +130,23 @@ class Settlement:
             self.replay()
 
 
-def _tail(outcome: str, answered_ago: float | None, ended_ago: float, unheard: bool) -> bytes:
-    """ARGV 6 … 9 of late-7.lua. Times in seconds."""
+def _tail(
+    outcome: str,
+    answered_ago: float | None,
+    ended_ago: float,
+    unheard: bool,
+    admitted_ago: float | None,
+    dialog: str,
+) -> bytes:
+    """ARGV 6 … 11 of late-8.lua. Times in seconds."""
     return b"".join(
         (
             keys.bulk(outcome.encode()),
             keys.number(-1 if answered_ago is None else max(0, round(answered_ago * 1000))),
             keys.number(max(0, round(ended_ago * 1000))),
             keys.number(int(unheard)),
+            keys.number(-1 if admitted_ago is None else max(0, int(admitted_ago * 1000))),
+            keys.bulk(dialog.encode("latin-1")),
         )
     )
 
@@ -135,6 +157,7 @@ def _packed(head: bytes, belated: Belated) -> bytes:
         (
             head,
             keys.call_keys(belated.payer, belated.mode),
+            keys.dialog_key(belated.payer, belated.mode, belated.lease),
             base64.b64decode(belated.arguments),
             keys.bulk(belated.lease.encode()),
             keys.OUTGOING if belated.direction == "out" else keys.INCOMING,
@@ -143,6 +166,8 @@ def _packed(head: bytes, belated: Belated) -> bytes:
                 now - belated.answered_at if belated.answered_at is not None else None,
                 now - belated.ended_at if belated.ended_at is not None else 0.0,
                 belated.unheard,
+                now - belated.admitted_at if belated.admitted_at is not None else None,
+                "",
             ),
         )
     )

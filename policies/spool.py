@@ -4,7 +4,7 @@ Each record is one write(2) of one line before `append` returns, so it survives 
 included. It is not synced: what a power failure takes are the last seconds of calls that it ended as well.
 
 Records are replayed in order, and forgotten together when the last one is done. After a death in between they are all
-replayed once more, which changes nothing: late-7.lua counts an outcome once however often it is told.
+replayed once more, which changes nothing: late-8.lua counts an outcome once however often it is told.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Belated:
-    """What is known of one leg, as late-7.lua takes it."""
+    """What is known of one leg, as late-8.lua takes it."""
 
     payer: str
     mode: str
@@ -46,6 +46,8 @@ class Belated:
     ended_at: float | None
     unheard: bool
     """The store may never have heard of the lease."""
+    admitted_at: float | None = None
+    """Unix seconds at which the store's word for the lease came; None = it did not."""
 
 
 class Spool:

@@ -2,12 +2,14 @@
 --
 -- KEYS  1 state  2 pending outgoing  3 pending incoming  4 talking outgoing  5 talking incoming  6 gone  7 idle
 --       8 the nonce's key, the callee's bindings, or (neither) state again
--- ARGV  1 limits  2 counters' names  3 lease's life, ms  4 lease  5 direction: 1 outgoing, 2 incoming
---       6 what KEYS[8] is: 'nonce' or 'aor', else none  7 nonce count  8 nonce's life, ms
+-- ARGV  1 limits  2 counters' names  3 lease's life, ms; half a ms more until another leg of the call is taken, too
+--       4 lease  5 direction: 1 outgoing, 2 incoming
+--       6 what KEYS[8] is: 'nonce' or 'aor', else none  7 nonce count  8 nonce's life, ms  last: not after
 -- Output: admitted: the number of leases found lapsed; with bindings: {0, lapsed, record …}
 --         refused: {why, ms until that limit's window ends or -1, lapsed}; why: 1 total_duration  2 success_calls
 --         3 fail_calls  4 lines  5 replayed nonce count  6 callee not registered
 -- @include clock
+-- @include punctual
 -- @include payer
 local own, why, resets_in, found = tonumber(ARGV[5]), nil, -1, nil
 

@@ -1,9 +1,10 @@
 -- Where an account can be reached now.
 --
 -- KEYS  1 bindings of the address of record
--- ARGV  none
+-- ARGV  last: not after
 -- Output: record …
 -- @include clock
+-- @include punctual
 -- @include bindings
 local answer = {}
 for _, binding in ipairs(redis.call('HVALS', KEYS[1])) do

@@ -3,10 +3,11 @@
 --
 -- KEYS  1 the payer's active accounts in the mode
 -- ARGV  1 sip_accounts, 0 = no limit; -1 = give back  2 account  3 ms to hold; when giving back: the end that was told
---       4 when giving back: the end before that, 0 = none
+--       4 when giving back: the end before that, 0 = none  last: not after
 -- Output: {end of the hold, end before it or 0}; {0, 0} the account is active for longer and nothing is held;
 --         {-1, 0} no place. Giving back: {0, 0}
 -- @include clock
+-- @include punctual
 local call, accounts_max, account = redis.call, tonumber(ARGV[1]), ARGV[2]
 local active = tonumber(call('ZSCORE', KEYS[1], account) or 0)
 if accounts_max < 0 then

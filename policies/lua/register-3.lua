@@ -3,9 +3,10 @@
 --
 -- KEYS  1 the payer's active accounts in the mode  2 bindings of the address of record  3 nonce
 -- ARGV  1 sip_accounts, 0 = no limit  2 account  3 Call-ID  4 CSeq  5 nonce count, 0 = not checked  6 nonce's life, ms
---       7 contacts at most  8 1 = remove all (Contact: *)  9 … contact key, ms to live (0 removes), record; and so on
+--       7 contacts at most  8 1 = remove all (Contact: *)  9 … contact key, ms to live (0 removes), record; and so on  last: not after
 -- Output: {0, record …} all live bindings; or {why}: 1 sip_accounts  2 replayed nonce count  3 out of order  4 contacts
 -- @include clock
+-- @include punctual
 -- @include replay
 -- @include bindings
 local call, call_id, cseq = redis.call, ARGV[3], tonumber(ARGV[4])
@@ -29,7 +30,7 @@ if ARGV[8] == '1' then
     stale[#stale + 1], live[key] = key, nil
   end
 end
-for i = 9, #ARGV, 3 do
+for i = 9, #ARGV - 1, 3 do
   local key, life = ARGV[i], tonumber(ARGV[i + 1])
   -- RFC 3261 §10.3 step 7: likewise for each contact.
   if live[key] and live[key].late then return {3} end

@@ -23,6 +23,7 @@ from config.load import ConfigErrors, Loaded, load
 from config.schema import Config
 from policies.catalog import Catalog, build
 from policies.counters import BreakerState, StoreCounters
+from policies.identity import identity
 from policies.limiter import Limiter
 from policies.spool import SpoolError
 from proxy.app.store import EmbeddedStore, StoreError
@@ -104,6 +105,7 @@ class Server:
         self._writers: list[Callable[[CallRecord], None]] = []
         self._network: Network | None = None
         self._pulse: Pulse | None = None
+        self._name = ""
         self._limiter_made = False
         self._draining = False
 
@@ -113,7 +115,7 @@ class Server:
         """Returns once it takes calls, or will as soon as the store answers. Raises: StartError, all given back."""
         try:
             await self._start(self.loaded.config)
-        except (ListenError, StoreError, HttpError) as error:
+        except (ListenError, StoreError, HttpError, SpoolError) as error:
             await self.stop()
             raise StartError(str(error)) from None
         except BaseException:
@@ -135,6 +137,7 @@ class Server:
             # Without what may be a password.
             parts = urlsplit(url)
             self.store_name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._name = identity(config.store.spool.path)
         self._make_core(config)
         self._make_writers(config)
         self._make_limiter(config, url)
@@ -218,6 +221,7 @@ class Server:
             random.SystemRandom(),
             secrets.token_hex(4),
             secret.encode(),
+            self._name,
         )
         self._keep_time()
         self.metrics_of = Metrics(
@@ -234,21 +238,19 @@ class Server:
 
     def _make_limiter(self, config: Config, url: str) -> None:
         store = config.store
-        try:
-            self.limiter = Limiter(
-                self.driver,
-                self._store_counters,
-                url=url,
-                deadline_s=store.deadline,
-                lease_s=store.lease,
-                nonce_life_s=config.auth.nonce_life,
-                contacts_max=config.limits.contacts_max,
-                spool_path=store.spool.path,
-                spool_size_max=store.spool.size_max,
-                tell=self._tell_of_store,
-            )
-        except SpoolError as error:
-            raise StartError(str(error)) from None
+        self.limiter = Limiter(
+            self.driver,
+            self._store_counters,
+            url=url,
+            instance=self._name,
+            deadline_s=store.deadline,
+            lease_s=store.lease,
+            nonce_life_s=config.auth.nonce_life,
+            contacts_max=config.limits.contacts_max,
+            spool_path=store.spool.path,
+            spool_size_max=store.spool.size_max,
+            tell=self._tell_of_store,
+        )
         self._limiter_made = True
 
     def _tell_of_store(self, text: str) -> None:

@@ -18,8 +18,11 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 
+from policies.account import Limits, Mode
+from policies.heritage import Inherited
 from policies.lease import Leg
-from policies.limiter import Limiter, RegisterRequest
+from policies.limiter import Limiter
+from policies.registrations import RegisterRequest
 from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterRefused, RegisterVerdict
 from proxy.engine.effects import (
     AskAdmission,
@@ -30,6 +33,7 @@ from proxy.engine.effects import (
     CallAnswered,
     CloseFlow,
     Effect,
+    HoldLease,
     RegisterAsk,
     ReleaseLease,
     ReturnPlace,
@@ -40,9 +44,11 @@ from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
     BudgetPlanned,
+    CallInherited,
     Event,
     FlowFailed,
     FramingFailed,
+    LeaseLost,
     MessageIn,
     NameFound,
     PlaceDecided,
@@ -77,6 +83,8 @@ class Core(Protocol):
     def out(self) -> list[Effect]:
         """The effects of the event that is, or was last, handled."""
 
+    def limits_of_payer(self, payer: str, mode: Mode, now: float, /) -> Limits | None: ...
+
 
 class Engine(Protocol):
     """What the driver needs of proxy.engine.engine.Engine."""
@@ -88,6 +96,10 @@ class Engine(Protocol):
     def timers(self) -> Timers: ...
 
     def handle(self, event: Event, now: float, /) -> list[Effect]: ...
+
+
+def _nothing() -> None:
+    pass
 
 
 class Driver:
@@ -102,6 +114,8 @@ class Driver:
         write_record: Callable[[CallRecord], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_reload: Callable[[], None] = _nothing
+        """Called when another instance has read its files again; whoever can do that sets it."""
         self.failures = 0
         """Exceptions out of the engine or out of performing an effect, since the start."""
         self._engine = engine
@@ -129,6 +143,7 @@ class Driver:
             AskRegister: self._ask_register,
             CallAnswered: self._call_answered,
             CloseFlow: self._close_flow,
+            HoldLease: self._hold_lease,
             ReleaseLease: self._release_lease,
             ReturnPlace: self._return_place,
             Transmit: self._transmit,
@@ -199,6 +214,18 @@ class Driver:
     def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
         self.feed(BudgetPlanned(payer, mode, exhausts_in, version))
 
+    def on_lease_lost(self, leg: Leg) -> None:
+        self.feed(LeaseLost(leg))
+
+    def on_inherited(self, call: Inherited) -> None:
+        self.feed(CallInherited(call))
+
+    def limits_of_payer(self, payer: str, mode: Mode) -> Limits | None:
+        return self._engine.core.limits_of_payer(payer, mode, self._clock())
+
+    def on_reload_wanted(self) -> None:
+        self.on_reload()
+
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
         self._calls.registered(verdict)
         self.feed(RegisterDecided(cast(RegisterAsk, ask), verdict))
@@ -243,6 +270,9 @@ class Driver:
 
     def _release_lease(self, effect: ReleaseLease) -> None:
         self._limiter.release(effect.leg, effect.outcome)
+
+    def _hold_lease(self, effect: HoldLease) -> None:
+        self._limiter.hold(effect.leg, effect.answered_ago, effect.dialog)
 
     def _ask_register(self, effect: AskRegister) -> None:
         # RegisterAsk leaves the type of its limits open; it is Limits or the engine would not have asked.

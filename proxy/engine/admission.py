@@ -92,7 +92,7 @@ def _call(
     )
     peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq
-    call = Call(core.ids.tag(), request.call_id, peer, record, txn)
+    call = Call(core.name + core.ids.tag(), request.call_id, peer, record, txn)
     call.caller_account = account
     call.caller_trunk = caller.trunk
     call.callee_account = callee.account
@@ -118,6 +118,7 @@ def _forbidden(
         # Somebody outside calls somebody outside: nobody would pay.
         return Reason.UNKNOWN_CALLER, ""
     legs: list[Leg] = []
+    both = caller.account is not None and callee.account is not None
     for account, incoming in ((caller.account, False), (callee.account, True)):
         if account is None:
             continue
@@ -139,6 +140,8 @@ def _forbidden(
                 nonce="" if incoming else caller.nonce,
                 nc=0 if incoming else caller.nc,
                 call=call,
+                tentative=both and not incoming,
+                before=legs[0] if legs else None,
             )
         )
     call.legs = tuple(legs)

@@ -109,7 +109,7 @@ class Call:
     )
 
     def __init__(
-        self, token: str, call_id: str, caller: Peer, record: CallRecord, txn: ServerTransaction
+        self, token: str, call_id: str, caller: Peer, record: CallRecord, txn: ServerTransaction | None
     ) -> None:
         self.token = token
         """Names the call in our Record-Route and in its lease ids."""
@@ -117,7 +117,7 @@ class Call:
         self.caller = caller
         self.record = record
         self.txn: ServerTransaction | None = txn
-        """The INVITE's server transaction, until a final answer was given to it."""
+        """The INVITE's server transaction, until a final answer was given to it. None: taken up from the store."""
         self.context: Context | None = None
         self.caller_account: Account | None = None
         self.caller_trunk: Trunk | None = None

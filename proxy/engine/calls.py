@@ -8,6 +8,7 @@ from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from proxy.engine import watch
 from proxy.engine.call import Budget, Call, CallState, Dialog, Peer
+from proxy.engine.dialogtext import dialog_text
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
 from proxy.engine.lines import raw_value
@@ -84,32 +85,50 @@ def answered(core: Core, call: Call, branch: Branch, response: Response, now: fl
         dialog.callee = _callee(core, call, branch, response)
     dialog.confirmed = True
     if state is CallState.TRYING:
-        _first_answer(core, call, response.status, now)
+        _first_answer(core, call, dialog.callee, response.status, now)
     return True
 
 
-def _first_answer(core: Core, call: Call, status: int, now: float) -> None:
+def _first_answer(core: Core, call: Call, callee: Peer, status: int, now: float) -> None:
     call.state = CallState.ANSWERED
     call.txn = None
     record = call.record
     record.answered_at = now
     record.status = status
-    call_ms = 0
+    text = dialog_text(core, call, callee)
+    for leg in call.legs:
+        leg.answered = True
+        core.out.append(CallAnswered(leg, text))
+        # One leg keeps it for the whole call.
+        text = ""
+    plan_end(core, call, now)
+
+
+def plan_end(core: Core, call: Call, now: float) -> None:
+    """The answered call is held to its limits on duration."""
+    answered_at = call.record.answered_at
+    assert answered_at is not None
     for leg in call.legs:
         limits = leg.limits
-        limit = limits.call_duration
-        if limit is not None and limit.applies(leg.direction) and (not call_ms or limit.value < call_ms):
-            call_ms = limit.value
         if limits.total_duration is not None and limits.total_duration.applies(leg.direction):
             key = (limits.payer, limits.mode)
             budget = core.budgets.get(key)
             if budget is None:
                 budget = core.budgets[key] = Budget(key)
             budget.calls[call.token] = call
-        leg.answered = True
-        core.out.append(CallAnswered(leg, ""))
+    call_ms = call_duration_ms(call)
     if call_ms:
-        call.deadline = core.timers.at(now + call_ms / 1000, core.on_call_duration, call, 0)
+        call.deadline = core.timers.at(max(now, answered_at + call_ms / 1000), core.on_call_duration, call, 0)
+
+
+def call_duration_ms(call: Call) -> int:
+    """The shortest call_duration of its legs, 0 = none."""
+    call_ms = 0
+    for leg in call.legs:
+        limit = leg.limits.call_duration
+        if limit is not None and limit.applies(leg.direction) and (not call_ms or limit.value < call_ms):
+            call_ms = limit.value
+    return call_ms
 
 
 def _callee(core: Core, call: Call, branch: Branch, response: Response) -> Peer:

@@ -13,7 +13,7 @@ from typing import Final
 from policies.account import Limits, Mode, NoPlan
 from policies.catalog import Account, Trunk
 from policies.reasons import Reason, Row, rows
-from policies.resolve import resolve
+from policies.resolve import resolve, resolve_payer
 from proxy.engine.bindings import Sources
 from proxy.engine.call import Budget, Call
 from proxy.engine.counters import EngineCounters
@@ -71,11 +71,13 @@ class Core:
         "flows",
         "ids",
         "instance",
+        "name",
         "names",
         "on_ack_overdue",
         "on_branch_failed",
         "on_budget",
         "on_call_duration",
+        "on_orphan_due",
         "on_ping",
         "on_session",
         "on_timer_c",
@@ -105,6 +107,7 @@ class Core:
     on_branch_failed: Handler
     on_call_duration: Handler
     on_budget: Handler
+    on_orphan_due: Handler
     on_ack_overdue: Handler
     on_session: Handler
     on_ping: Handler
@@ -116,10 +119,12 @@ class Core:
         rng: random.Random,
         timers: Timers,
         instance: str,
+        name: str,
         digest: Digest,
     ) -> None:
         self.timers = timers
         self.instance = instance
+        self.name = name
         """Names this process, new at each start: the numbers of connections belong to it."""
         self.digest = digest
         self.sources = Sources()
@@ -185,6 +190,10 @@ class Core:
         if found is None or found.valid_until <= wall:
             found = self._limits[key] = resolve(self.snapshot.catalog, account.subscriber, account.mode, wall)
         return found
+
+    def limits_of_payer(self, payer: str, mode: Mode, now: float) -> Limits | None:
+        """By the payer's id, as leases know it; None = nobody we know, or it has no plan."""
+        return resolve_payer(self.snapshot.catalog, payer, mode, now + self.wall_offset)
 
     def is_own(self, host: str, port: int | None) -> bool:
         """Whether a URI's host and port mean this proxy: one of our sockets, or a domain of ours."""

@@ -25,6 +25,7 @@ __all__ = [
     "CallAnswered",
     "CloseFlow",
     "Effect",
+    "HoldLease",
     "RegisterAsk",
     "ReleaseLease",
     "ReturnPlace",
@@ -50,7 +51,7 @@ class CallAnswered:
     def __init__(self, leg: Leg, dialog: str) -> None:
         self.leg = leg
         self.dialog = dialog
-        """What another instance would need to end the call (JSON text; "" while take-over is not asked for)."""
+        """What another instance would need to end the call (takeover.dialog_text); "" for all legs but the first."""
 
 
 class ReleaseLease:
@@ -61,6 +62,18 @@ class ReleaseLease:
     def __init__(self, leg: Leg, outcome: Outcome) -> None:
         self.leg = leg
         self.outcome = outcome
+
+
+class HoldLease:
+    """Keep the lease of an answered leg that an earlier run of this instance left."""
+
+    __slots__ = ("answered_ago", "dialog", "leg")
+
+    def __init__(self, leg: Leg, answered_ago: float, dialog: str) -> None:
+        self.leg = leg
+        self.answered_ago = answered_ago
+        """Seconds."""
+        self.dialog = dialog
 
 
 class RegisterAsk:
@@ -191,6 +204,7 @@ Effect = (
     | AskAdmission
     | CallAnswered
     | ReleaseLease
+    | HoldLease
     | AskRegister
     | AskPlace
     | ReturnPlace

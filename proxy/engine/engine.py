@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from policies.reasons import Reason
-from proxy.engine import admission, calls, indialog, relay, respond, teardown
+from proxy.engine import admission, calls, indialog, relay, respond, takeover, teardown
 from proxy.engine.alive import Alive
 from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Budget, Call, CallState, Dialog
@@ -22,11 +22,13 @@ from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
     BudgetPlanned,
+    CallInherited,
     DrainStarted,
     Event,
     FlowFailed,
     FramingFailed,
     Hangup,
+    LeaseLost,
     MessageIn,
     NameFound,
     OverloadChanged,
@@ -84,13 +86,15 @@ class Engine:
         rng: random.Random,
         instance: str,
         secret: bytes,
+        name: str = "",
     ) -> None:
         """`tables`: one for each listening socket, shared with the network layer. `instance`: new at each start.
-        `secret`: signs digest nonces, the same on all instances of a service."""
+        `secret`: signs digest nonces, the same on all instances of a service. `name`: the same at every start; leases
+        begin with it, so that the store knows whose they are."""
         config = snapshot.config
         self.timers = Timers()
         self._secret = secret
-        self.core = core = Core(snapshot, tables, rng, self.timers, instance, _digest(secret, snapshot))
+        self.core = core = Core(snapshot, tables, rng, self.timers, instance, name, _digest(secret, snapshot))
         core.secret = secret
         self.stack_counters = Counters()
         times = config.timers
@@ -105,6 +109,7 @@ class Engine:
         core.on_branch_failed = self._on_branch_failed
         core.on_call_duration = self._on_call_duration
         core.on_budget = self._on_budget
+        core.on_orphan_due = self._on_orphan_due
         core.on_ack_overdue = self._on_ack_overdue
         self.registrar = Registrar(core)
         self._alive = Alive(core)
@@ -125,6 +130,11 @@ class Engine:
                 admission.decided(core, event.leg, event.verdict, now)
             case BudgetPlanned():
                 calls.plan_budget(core, (event.payer, event.mode), event.exhausts_in, event.version, now)
+            case LeaseLost():
+                if isinstance(event.leg.call, Call):
+                    teardown.cut(core, event.leg.call, Reason.HANGUP, now)
+            case CallInherited():
+                takeover.take_up(core, event.inherited, now)
             case RegisterDecided():
                 self.registrar.on_decided(event, now)
             case PlaceDecided():
@@ -370,6 +380,11 @@ class Engine:
         budget.handle = None
         for call in tuple(budget.calls.values()):
             teardown.cut(self.core, call, Reason.TOTAL_DURATION, now)
+
+    def _on_orphan_due(self, due: tuple[Call, Reason], token: int, now: float) -> None:
+        call, reason = due
+        call.deadline = None
+        teardown.cut(self.core, call, reason, now)
 
     def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
         teardown.ack_overdue(self.core, wait[0], wait[1], now)

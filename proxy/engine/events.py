@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from policies.heritage import Inherited
     from policies.lease import Leg
     from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict
     from proxy.engine.effects import RegisterAsk
@@ -51,6 +52,24 @@ class BudgetPlanned:
         """Seconds from now; None = never, as things stand."""
         self.version = version
         """Redis time in ms at which the plan was made; an older plan never replaces a newer one."""
+
+
+class LeaseLost:
+    """An operator has cleared the leg's lease in the store: its call is to end."""
+
+    __slots__ = ("leg",)
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+
+
+class CallInherited:
+    """An answered call that an earlier run of this instance, or another that died, left in the store."""
+
+    __slots__ = ("inherited",)
+
+    def __init__(self, inherited: Inherited) -> None:
+        self.inherited = inherited
 
 
 class RegisterDecided:
@@ -150,6 +169,8 @@ Event = (
     | TimerFired
     | AdmissionDecided
     | BudgetPlanned
+    | LeaseLost
+    | CallInherited
     | RegisterDecided
     | PlaceDecided
     | BindingsFound

@@ -10,8 +10,10 @@ from typing import Any, cast, get_args
 import pytest
 import structlog
 
+from policies.account import Limits, Mode
 from policies.lease import Leg, Outcome
-from policies.limiter import Limiter, RegisterRequest
+from policies.limiter import Limiter
+from policies.registrations import RegisterRequest
 from policies.verdicts import Admitted, PlaceHeld, Registered, Unavailable
 from proxy.driver import Driver
 from proxy.driver import driver as module
@@ -24,6 +26,7 @@ from proxy.engine.effects import (
     CallAnswered,
     CloseFlow,
     Effect,
+    HoldLease,
     RegisterAsk,
     ReleaseLease,
     ReturnPlace,
@@ -58,6 +61,9 @@ class Core:
 
     def __init__(self) -> None:
         self.out: list[Effect] = []
+
+    def limits_of_payer(self, payer: str, mode: Mode, now: float) -> Limits | None:
+        return None
 
 
 class Script:
@@ -139,6 +145,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             Transmit(FLOW, b"1"),
             AskAdmission(one),
             CallAnswered(one, "{}"),
+            HoldLease(one, 2.0, "{}"),
             ReleaseLease(one, Outcome.SUCCESS),
             AskRegister(register),
             AskPlace("a@b", cast(Any, None), 30.0, "user"),
@@ -155,6 +162,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("send", FLOW, b"1"),
             ("admit", one),
             ("answered", one, "{}"),
+            ("hold", one, 2.0, "{}"),
             ("release", one, Outcome.SUCCESS),
             ("register", register),
             ("hold", "a@b", None, 30.0, "user"),

@@ -11,11 +11,13 @@ from typing import Any
 import uvloop
 from redis import Redis
 
-from policies.account import Direction, Limits
+from policies.account import Direction, Limits, Mode
 from policies.counters import StoreCounters
+from policies.heritage import Inherited
 from policies.keys import mode_prefix
 from policies.lease import Leg
-from policies.limiter import Limiter, RegisterRequest
+from policies.limiter import Limiter
+from policies.registrations import RegisterRequest
 from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict, Unavailable
 from tests.faults.proxy import FaultProxy
 from tests.policies.linked import proxied, until
@@ -80,6 +82,10 @@ class User:
         self.registered: list[RegisterVerdict] = []
         self.found: list[list[str] | None] = []
         self.places: list[PlaceVerdict] = []
+        self.lost: list[Leg] = []
+        self.reloads = 0
+        self.known: dict[tuple[str, Mode], Limits] = {}
+        self.inherited: list[Inherited] = []
 
     def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
         assert leg.lease not in self.verdicts, "decided twice"
@@ -90,6 +96,18 @@ class User:
     def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
         assert (payer, mode) == ("alice", "gateway")
         self.budgets.append(exhausts_in)
+
+    def on_lease_lost(self, leg: Leg) -> None:
+        self.lost.append(leg)
+
+    def on_reload_wanted(self) -> None:
+        self.reloads += 1
+
+    def limits_of_payer(self, payer: str, mode: Mode) -> Limits | None:
+        return self.known.get((payer, mode))
+
+    def on_inherited(self, call: Inherited) -> None:
+        self.inherited.append(call)
 
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
         self.registered.append(verdict)
@@ -147,6 +165,7 @@ async def bench(
     admits: bool = False,
     deadline_s: float = 0.5,
     lease_s: float = 30.0,
+    instance: str = "00000001",
     spool_size_max: int = 1 << 20,
 ) -> AsyncIterator[Bench]:
     async with proxied(redis) as proxy:
@@ -155,6 +174,7 @@ async def bench(
             user,
             counters,
             url=proxy.url,
+            instance=instance,
             deadline_s=deadline_s,
             lease_s=lease_s,
             contacts_max=2,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.counters import StoreCounters
-from policies.keys import command
+from policies.keys import bindings_key, command, evalsha
 from policies.link import NO_REPLY, Link, LinkUser
 from policies.scripts import Scripts, shipped_scripts
 from tests.faults.proxy import FaultProxy, fault_proxy
@@ -79,7 +79,17 @@ class Bench:
 
     async def ask(self, *arguments: bytes) -> Any:
         replies = Replies()
-        assert self.link.call(command(*arguments), replies, None)
+        assert self.link.plain(command(*arguments), replies, None)
+        return await self._reply(replies)
+
+    async def ask_script(self) -> Any:
+        """The simplest one there is."""
+        replies = Replies()
+        packed = evalsha(shipped_scripts().bindings, 0) + bindings_key("a", "x")
+        assert self.link.call(packed, replies, None)
+        return await self._reply(replies)
+
+    async def _reply(self, replies: Replies) -> Any:
         await replies.count(1)
         reply = replies.told[0][1]
         assert reply is not NO_REPLY
@@ -114,7 +124,9 @@ async def bench(
         )
         link.start()
         await until(lambda: link.up)
+        made = Bench(redis, proxy, link, watcher)
+        await made.ask(b"PING")  # and with it the link has looked at Redis's clock
         try:
-            yield Bench(redis, proxy, link, watcher)
+            yield made
         finally:
             await link.close()

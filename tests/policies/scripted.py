@@ -6,6 +6,7 @@ Only the clock fragment (lua/lib/clock.lua) differs from what ships: here it rea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from redis import Redis
@@ -57,6 +58,16 @@ def limits(
     )
 
 
+@dataclass
+class Found:
+    """What inherit-7.lua found."""
+
+    exhausts_in: int
+    lasting: int
+    calls: list[tuple[str, str, str, str]]
+    """held or lapsed, direction, lease, dialog."""
+
+
 class Payer:
     """One payer's calls in one mode, seen through the scripts. Times are ms."""
 
@@ -64,6 +75,9 @@ class Payer:
         self.client = client
         self.limits = limits
         self.lease_ms = lease_ms
+        self.instance = 1
+        self.not_after = 0
+        """0 = the very moment: in time."""
         client.set(CLOCK_KEY, START_MS)
         for script in SCRIPTS.all():
             client.script_load(script.text.decode())
@@ -76,7 +90,14 @@ class Payer:
         self.client.incrby(CLOCK_KEY, ms)
 
     def admit(
-        self, lease: str, direction: Direction = "out", nonce: str = "", nc: int = 0, aor: str = ""
+        self,
+        lease: str,
+        direction: Direction = "out",
+        nonce: str = "",
+        nc: int = 0,
+        aor: str = "",
+        *,
+        tentative: bool = False,
     ) -> Any:
         """0 (or a list of records) when admitted, else (why, ms until it resets)."""
         extra, tail = keys.state_key(self.limits.payer, self.limits.mode), self._leg(lease, direction)
@@ -85,18 +106,21 @@ class Payer:
             tail = (*tail, b"nonce", b"%d" % nc, b"%d" % NONCE_LIFE_MS)
         elif aor:
             extra, tail = keys.bindings_key(self.limits.payer, aor), (*tail, b"aor")
-        reply = self._run(SCRIPTS.admit, [*self._keys(), unpacked(extra)[0]], tail)
+        reply = self._run(SCRIPTS.admit, [*self._keys(), unpacked(extra)[0]], tail, tentative=tentative)
         if isinstance(reply, int):
             return 0
         return [record.decode() for record in reply[2:]] if reply[0] == 0 else (reply[0], reply[1])
 
-    def answered(self, lease: str, direction: Direction = "out") -> tuple[int, int]:
+    def answered(self, lease: str, direction: Direction = "out", dialog: str = "") -> tuple[int, int]:
         """(ms until total_duration is used up or -1, done)."""
-        reply = self._run(SCRIPTS.answered, self._keys(), self._leg(lease, direction))
+        reply = self._run(
+            SCRIPTS.answered, self._keys_with_dialog(lease), (*self._leg(lease, direction), dialog.encode())
+        )
         return reply[1], reply[2]
 
     def ended(self, lease: str, outcome: Outcome, direction: Direction = "out") -> tuple[int, int]:
-        reply = self._run(SCRIPTS.ended, self._keys(), (*self._leg(lease, direction), outcome.encode()))
+        tail = (*self._leg(lease, direction), outcome.encode())
+        reply = self._run(SCRIPTS.ended, self._keys_with_dialog(lease), tail)
         return reply[1], reply[2]
 
     def renew(self, outgoing: Sequence[str], incoming: Sequence[str] = ()) -> tuple[int, list[str]]:
@@ -113,10 +137,41 @@ class Payer:
         ended_ago: int = 0,
         unheard: bool = False,
         direction: Direction = "out",
+        admitted_ago: int = -1,
+        dialog: str = "",
     ) -> tuple[int, int]:
-        tail = (outcome.encode(), b"%d" % answered_ago, b"%d" % ended_ago, b"1" if unheard else b"0")
-        reply = self._run(SCRIPTS.late, self._keys(), (*self._leg(lease, direction), *tail))
+        times = (b"%d" % answered_ago, b"%d" % ended_ago, b"1" if unheard else b"0", b"%d" % admitted_ago)
+        tail = (*self._leg(lease, direction), outcome.encode(), *times, dialog.encode())
+        reply = self._run(SCRIPTS.late, self._keys_with_dialog(lease), tail)
         return reply[1], reply[2]
+
+    def release(self, lease: str, most: int = 100) -> list[str]:
+        """The leases that were released."""
+        reply = self._run(SCRIPTS.release, self._keys(), (b"%d" % most, lease.encode()))
+        return [lease.decode() for lease in reply[3:]]
+
+    def usage(self) -> dict[str, Any]:
+        """(window's start, used) of each counter, how many calls there are by kind, and the calls."""
+        reply = self._run(SCRIPTS.usage, self._keys(), (b"100",))
+        calls = [(reply[at], reply[at + 1].decode(), reply[at + 2]) for at in range(13, len(reply), 3)]
+        names = ("total", "fail", "success")
+        windows = {name: (reply[3 + 2 * at], reply[4 + 2 * at]) for at, name in enumerate(names)}
+        return {**windows, "counts": tuple(reply[9:13]), "calls": calls}
+
+    def inherit(self, instance: str, *, again: bool) -> Found:
+        reply = self._run(SCRIPTS.inherit, self._keys(), (instance.encode(), b"1" if again else b"0"))
+        calls = [
+            (kind.decode(), "out" if own == 1 else "in", lease.decode(), dialog.decode())
+            for kind, own, lease, dialog in zip(*(reply[4 + at :: 4] for at in range(4)), strict=True)
+        ]
+        return Found(reply[1], reply[3], calls)
+
+    def beat(self, instance: str) -> list[str]:
+        """Who has stopped, and is left to the caller for a tenth of a lease."""
+        reply: Any = self.client.evalsha(
+            SCRIPTS.beat.sha, 1, keys.INSTANCES, instance, self.lease_ms, self.lease_ms // 10, self.now
+        )
+        return sorted(one.decode() for one in reply)
 
     def lines(self) -> int:
         """Calls that hold a line, lapsed ones that nobody has noticed included."""
@@ -131,10 +186,19 @@ class Payer:
     def _keys(self) -> list[bytes]:
         return unpacked(keys.call_keys(self.limits.payer, self.limits.mode))
 
-    def _run(self, script: Script, names: list[bytes], tail: Sequence[bytes]) -> Any:
-        head = unpacked(keys.limit_arguments(self.limits, self.lease_ms))
+    def _keys_with_dialog(self, lease: str) -> list[bytes]:
+        return [*self._keys(), unpacked(keys.dialog_key(self.limits.payer, self.limits.mode, lease))[0]]
+
+    def _run(
+        self, script: Script, names: list[bytes], tail: Sequence[bytes], *, tentative: bool = False
+    ) -> Any:
+        head = unpacked(
+            keys.limit_arguments(self.limits, self.instance)
+            + keys.lease_life(self.lease_ms, tentative=tentative)
+        )
         assert len(names) == script.keys
-        return self.client.evalsha(script.sha, script.keys, *names, *head, *tail)
+        not_after = self.not_after or self.now
+        return self.client.evalsha(script.sha, script.keys, *names, *head, *tail, b"%d" % not_after)
 
 
 def unpacked(packed: bytes) -> list[bytes]:

@@ -62,15 +62,24 @@ def test_limits_as_the_scripts_read_them() -> None:
     tariff = limits(
         total=limit("total_duration", 90_000, 24 * HOUR, "both"), fail=limit("fail_calls", 5, HOUR), lines=2
     )
-    amounts, names, lease = unpacked(keys.limit_arguments(tariff, 30_000))
-    assert struct.unpack("<10d", amounts) == (90_000, 24 * HOUR, 3, 5, HOUR, 1, 0, 0, 0, 2)
+    amounts, names = unpacked(keys.limit_arguments(tariff, 77))
+    assert struct.unpack("<11d", amounts) == (90_000, 24 * HOUR, 3, 5, HOUR, 1, 0, 0, 0, 2, 77)
     assert names.decode().split("\n") == [
         "basic@20260101T000000Z:gateway:total_duration",
         "basic@20260101T000000Z:gateway:fail_calls",
         "",
         f"3 {24 * HOUR}",
     ]
-    assert lease == b"30000"
+
+
+def test_a_lease_of_a_call_that_waits_for_another_leg_is_half_a_ms_longer() -> None:
+    assert unpacked(keys.lease_life(30_000)) == [b"30000"]
+    assert unpacked(keys.lease_life(30_000, tentative=True)) == [b"30000.5"]
+
+
+def test_a_state_key_tells_its_payer() -> None:
+    for payer in ("alice", "group:alice:bob"):
+        assert keys.payer_of(unpacked(keys.state_key(payer, "gateway"))[0].decode()) == (payer, "gateway")
 
 
 def test_keys_say_who_and_never_how_much() -> None:

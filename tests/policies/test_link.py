@@ -16,9 +16,9 @@ from redis import Redis
 from policies import link as link_module
 from policies.address import address_of
 from policies.counters import BreakerState, StoreCounters, StoreError
-from policies.keys import command
+from policies.keys import command, evalsha
 from policies.link import MISSES_MAX, NO_REPLY, Link
-from policies.scripts import shipped_scripts
+from policies.scripts import Script, shipped_scripts
 from tests.policies.linked import Replies, Watcher, bench, until
 from tests.redis import PrivateRedis, private_redis
 from tests.tools import require
@@ -43,7 +43,7 @@ class TestCommands:
             async with bench(redis_server) as b:
                 replies = Replies()
                 for number in range(500):
-                    assert b.link.call(command(b"ECHO", b"%d" % number), replies, number)
+                    assert b.link.plain(command(b"ECHO", b"%d" % number), replies, number)
                 assert replies.told == []
                 await replies.count(500)
                 assert replies.told == [(number, b"%d" % number) for number in range(500)]
@@ -60,8 +60,8 @@ class TestCommands:
 
             async with bench(redis_server) as b:
                 replies = Replies()
-                b.link.call(PING, fail, None)
-                b.link.call(PING, replies, "after")
+                b.link.plain(PING, fail, None)
+                b.link.plain(PING, replies, "after")
                 await replies.count(1)
             assert [str(context["exception"]) for context in seen] == ["a defect"]
 
@@ -73,8 +73,7 @@ class TestCommands:
         async def main() -> None:
             async with bench(redis_server) as b:
                 redis_client.script_flush()
-                sha = shipped_scripts().bindings.sha.encode()
-                assert await b.ask(b"EVALSHA", sha, b"1", b"cg:{a}:aor:x") == []
+                assert await b.ask_script() == []
                 assert b.watcher.errors == []
 
         run(main())
@@ -86,8 +85,9 @@ class TestCommands:
             counters = StoreCounters()
             async with bench(redis_server, counters=counters) as b:
                 replies = Replies()
-                b.link.call(command(b"EVALSHA", b"0" * 40, b"0"), replies, "unknown")
-                b.link.call(PING, replies, "after")
+                unknown = Script("unknown", 0, b"", "0" * 40)
+                b.link.call(evalsha(unknown, 0), replies, "unknown")
+                b.link.plain(PING, replies, "after")
                 await replies.count(2)
                 assert dict(replies.told)["unknown"] is NO_REPLY
                 assert b.watcher.errors[0].startswith("NOSCRIPT")
@@ -103,10 +103,10 @@ class TestCommands:
         async def main() -> None:
             async with bench(redis_server) as b:
                 replies = Replies()
-                taken = [b.link.call(PING, replies, number) for number in range(15)]
+                taken = [b.link.plain(PING, replies, number) for number in range(15)]
                 assert taken == [True] * 10 + [False] * 5
                 await replies.count(10)
-                assert b.link.call(PING, replies, 16)
+                assert b.link.plain(PING, replies, 16)
 
         run(main())
 
@@ -121,12 +121,12 @@ class TestDeadlines:
             async with bench(redis_server, deadline_s=0.1, counters=counters) as b:
                 replies, late = Replies(), Replies()
                 b.proxy.replies.close()
-                b.link.call(command(b"ECHO", b"one"), replies, 1)
-                b.link.call(command(b"ECHO", b"two"), replies, 2, late)
+                b.link.plain(command(b"ECHO", b"one"), replies, 1)
+                b.link.plain(command(b"ECHO", b"two"), replies, 2, late)
                 await replies.count(2)
                 assert replies.told == [(1, NO_REPLY), (2, NO_REPLY)]
                 b.proxy.replies.open()
-                b.link.call(command(b"ECHO", b"three"), replies, 3)
+                b.link.plain(command(b"ECHO", b"three"), replies, 3)
                 await replies.count(3)
                 assert replies.told[2] == (3, b"three")
                 assert late.told == [(2, b"two")]
@@ -142,12 +142,12 @@ class TestDeadlines:
                 replies = Replies()
                 b.proxy.replies.close()
                 for number in range(MISSES_MAX):
-                    assert b.link.call(PING, replies, number)
+                    assert b.link.plain(PING, replies, number)
                 await b.watcher.down.wait()
                 states = [counters.breaker]
-                assert not b.link.call(PING, replies, "not tried")
+                assert not b.link.plain(PING, replies, "not tried")
                 await until(lambda: counters.breaker is BreakerState.HALF_OPEN)
-                assert not b.link.call(PING, replies, "not tried")
+                assert not b.link.plain(PING, replies, "not tried")
                 await until(lambda: counters.breaker is BreakerState.OPEN)  # the PING went unanswered too
                 b.proxy.replies.open()
                 await b.watcher.up.wait()
@@ -165,7 +165,7 @@ class TestDeadlines:
             link = Link(redis_server.url, shipped_scripts(), StoreCounters(), watcher, deadline_s=0.05)
             link.start()
             await watcher.up.wait()
-            link.call(PING, replies, None)
+            link.plain(PING, replies, None)
             await asyncio.sleep(0)  # written
             loop = asyncio.get_running_loop()
             busy_until = loop.time() + 0.2
@@ -187,7 +187,7 @@ class TestDeadlines:
                 replies, late = Replies(), Replies()
                 b.proxy.replies.close()
                 for number in range(MISSES_MAX):
-                    b.link.call(PING, replies, number, late)
+                    b.link.plain(PING, replies, number, late)
                 await late.count(MISSES_MAX)
                 assert {reply for _, reply in late.told} == {NO_REPLY}
                 b.proxy.replies.open()
@@ -206,8 +206,8 @@ class TestConnection:
             async with bench(redis_server, deadline_s=5.0) as b:
                 replies, late = Replies(), Replies()
                 b.proxy.commands.close()
-                b.link.call(PING, replies, 1, late)
-                b.link.call(PING, replies, 2)
+                b.link.plain(PING, replies, 1, late)
+                b.link.plain(PING, replies, 2)
                 await b.proxy.commands.held.wait()
                 b.proxy.cut()
                 await b.watcher.down.wait()
@@ -226,7 +226,7 @@ class TestConnection:
                 await b.proxy.away()
                 await b.watcher.down.wait()
                 await until(lambda: len(b.watcher.errors) > 0)
-                assert not b.link.call(PING, Replies(), None)
+                assert not b.link.plain(PING, Replies(), None)
                 await b.proxy.listen()
                 await b.watcher.up.wait()
                 assert await b.ask(b"PING") == b"PONG"
@@ -241,8 +241,7 @@ class TestConnection:
                     await b.watcher.down.wait()
                     redis.start()
                     await b.watcher.up.wait()
-                    sha = shipped_scripts().bindings.sha.encode()
-                    assert await b.ask(b"EVALSHA", sha, b"1", b"cg:{a}:aor:x") == []
+                    assert await b.ask_script() == []
 
         run(main())
 
@@ -262,7 +261,7 @@ class TestConnection:
                 link.start()
                 await watcher.up.wait()
                 replies = Replies()
-                link.call(command(b"CLIENT", b"INFO"), replies, None)
+                link.plain(command(b"CLIENT", b"INFO"), replies, None)
                 await replies.count(1)
                 assert b" db=3 " in replies.told[0][1]
                 await link.close()
@@ -347,7 +346,7 @@ class TestConnection:
         async def main() -> None:
             replies = Replies()
             async with bench(redis_server) as b:
-                b.link.call(command(b"ECHO", b"last"), replies, None)
+                b.link.plain(command(b"ECHO", b"last"), replies, None)
             assert replies.told == [(None, b"last")]
 
         run(main())

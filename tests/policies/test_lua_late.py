@@ -134,8 +134,8 @@ class TestToldInTime:
         payer.answered("a")
         payer.pass_time(10_000)
         payer.ended("a", "success")
-        assert payer.late("a", "lives", answered_ago=10_000) == (-1, 0)
-        assert payer.late("a", "success", answered_ago=10_000, ended_ago=0) == (-1, 0)
+        assert payer.late("a", "answered", answered_ago=10_000, admitted_ago=10_000) == (-1, 0)
+        assert payer.late("a", "success", answered_ago=10_000, ended_ago=0, admitted_ago=10_000) == (-1, 0)
         assert payer.lines() == 0
         assert used_ms(payer) == 10_000
 

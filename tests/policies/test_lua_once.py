@@ -142,7 +142,7 @@ class Owner:
         calls = self.calls.values()
         state: Any = client.get(prefix + "state")
         # Written, so brought up to the last change; the talk since then is still to come (lua/lib/payer.lua).
-        _, t, _, _, talk_ms, _, failed, _, succeeded, _, _ = struct.unpack("<11d", state[:88])
+        _, t, _, _, talk_ms, _, failed, _, succeeded, _, _, _, _ = struct.unpack("<13d", state[:104])
         talking = sum(call.answered_at is not None and call.outcome is None for call in calls)
         assert succeeded == sum(call.answered_at is not None for call in calls)
         assert failed == sum(call.outcome == "fail" for call in calls)

@@ -57,12 +57,13 @@ class Registrar:
             self.contacts_max,
             int(remove_all),
             *flat,
+            self.payer.now,
         )
         return sorted(record.decode() for record in reply[1:]) if reply[0] == 0 else reply[0]
 
     def bindings(self, account: str) -> list[str]:
         key = unpacked(keys.bindings_key(self.payer.limits.payer, account))[0]
-        reply: Any = self.payer.client.evalsha(SCRIPTS.bindings.sha, 1, key)
+        reply: Any = self.payer.client.evalsha(SCRIPTS.bindings.sha, 1, key, self.payer.now)
         return sorted(record.decode() for record in reply)
 
 

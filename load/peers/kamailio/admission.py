@@ -45,7 +45,7 @@ class Admission:
 
 def admission(store: Store, place: Place) -> Admission:
     """Put the scripts into the store; the statements that run them."""
-    first = unpacked(keys.limit_arguments(limits(place), LEASE_MS))
+    first = unpacked(keys.limit_arguments(limits(place), 1) + keys.lease_life(LEASE_MS))
     scripts = shipped_scripts()
 
     def statement(script: Script, *rest: bytes) -> str:

@@ -24,4 +24,4 @@ fw, fn = taken_up(fail)
 sw, sn = taken_up(success)
 call('PEXPIRE', KEYS[7], 400 * 86400000)
 -- @include talking
-t, names, dirty, kept = moment, ARGV[2], true, false
+t, names, dirty, moved, kept = moment, ARGV[2], true, true, false

@@ -1,0 +1,147 @@
+"""What of a call stands in the store from its answer on, so that it outlives its process (policies/heritage.py).
+
+The text is lines, as that of bindings: nothing in a SIP message holds a line feed, and one split reads it. It is
+written once, at the answer: what in-dialog requests change later (remote targets, CSeq numbers) is not in it, for these
+cost no trip to the store. So a call that is taken up numbers its BYEs far above what its sides can have seen meanwhile.
+
+Not here: early dialogs and further forks of one call; they end with the process that knew them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from policies.lease import Leg
+from proxy.engine.call import Call, CallState, Dialog, Peer
+from proxy.engine.record import CallRecord
+from proxy.sip.grammar import CSEQ_MAX
+
+if TYPE_CHECKING:
+    from policies.account import Mode
+    from proxy.engine.core import Core
+    from proxy.sip.flow import Flow
+
+_VERSION = "1"
+CSEQ_LEAP = 1000
+"""RFC 3261 §12.2.1.1 wants a higher number, and §12.2.2 lets it be higher by more than one."""
+
+
+def dialog_text(core: Core, call: Call, callee: Peer) -> str:
+    """The call as it stands at its answer by `callee`."""
+    record = call.record
+    offset = core.wall_offset
+    lines = [
+        _VERSION,
+        call.token,
+        call.call_id,
+        f"{(record.answered_at or 0.0) + offset:.3f}",
+        f"{record.started_at + offset:.3f}",
+        record.caller,
+        record.callee,
+        record.trunk,
+        str(len(call.legs)),
+    ]
+    for leg in call.legs:
+        limits = leg.limits
+        lines += (leg.lease, leg.direction, leg.account, limits.payer, limits.mode)
+    _add_peer(lines, call.caller)
+    _add_peer(lines, callee)
+    return "\n".join(lines)
+
+
+def _add_peer(lines: list[str], peer: Peer) -> None:
+    flow = peer.flow
+    local = flow.local
+    trunk = peer.trunk
+    lines += (
+        flow.transport,
+        flow.host,
+        str(flow.port),
+        local.host,
+        str(local.port),
+        peer.tag,
+        peer.line,
+        peer.target,
+        trunk.name if trunk is not None else "",
+        str(peer.cseq),
+        str(len(peer.routes)),
+        *peer.routes,
+    )
+
+
+def read_dialog(core: Core, text: str, now: float) -> Call | None:
+    """The call, answered, with its legs as limits are now. None: another version wrote the text, or no payer or socket
+    of ours fits it."""
+    lines = iter(text.split("\n"))
+    try:
+        return _read(core, lines, now) if next(lines) == _VERSION else None
+    except (ValueError, StopIteration):
+        return None
+
+
+def _read(core: Core, lines: Iterator[str], now: float) -> Call | None:
+    token, call_id = next(lines), next(lines)
+    answered_at, started_at = (float(next(lines)) - core.wall_offset for _ in range(2))
+    caller_name, callee_name, trunk = next(lines), next(lines), next(lines)
+    told_legs = [tuple(next(lines) for _ in range(5)) for _ in range(int(next(lines)))]
+    caller = _read_peer(core, lines)
+    callee = _read_peer(core, lines)
+    if caller is None or callee is None:
+        return None
+    record = CallRecord(call_id, caller.tag, caller_name, callee_name, started_at)
+    record.answered_at, record.status, record.decision, record.trunk = answered_at, 200, "admitted", trunk
+    call = Call(token, call_id, caller, record, None)
+    legs: list[Leg] = []
+    for lease, direction, account, payer, mode in told_legs:
+        limits = core.limits_of_payer(payer, _mode(mode), now)
+        if limits is None:
+            return None
+        leg = Leg(
+            lease=lease,
+            limits=limits,
+            direction="in" if direction == "in" else "out",
+            account=account,
+            aor="",
+            nonce="",
+            nc=0,
+            call=call,
+        )
+        leg.answered = True
+        legs.append(leg)
+        record.payers.append(payer)
+        if not record.mode:
+            record.mode, record.direction = mode, direction
+    call.legs = tuple(legs)
+    call.leg_index = len(legs)
+    call.state = CallState.ANSWERED
+    dialog = Dialog(callee)
+    dialog.confirmed = dialog.acked = True
+    call.dialogs.append(dialog)
+    return call
+
+
+def _mode(text: str) -> Mode:
+    return "gateway" if text == "gateway" else "softphone"
+
+
+def _read_peer(core: Core, lines: Iterator[str]) -> Peer | None:
+    transport, host, port, local_host, local_port = (next(lines) for _ in range(5))
+    tag, line, target, trunk, cseq = (next(lines) for _ in range(5))
+    routes = tuple(next(lines) for _ in range(int(next(lines))))
+    flow = _flow(core, transport, host, int(port), local_host, int(local_port))
+    if flow is None:
+        return None
+    peer = Peer(flow, tag, line, target, routes, core.snapshot.catalog.trunks.get(trunk))
+    peer.follow_flow = not trunk
+    peer.cseq = min(int(cseq) + CSEQ_LEAP, CSEQ_MAX)
+    return peer
+
+
+def _flow(core: Core, transport: str, host: str, port: int, local_host: str, local_port: int) -> Flow | None:
+    """By the very socket if we have it, else by one of its kind; a connection has to be opened anew."""
+    for table in core.flows:
+        local = table.local
+        if local.transport == transport and local.host == local_host and local.port == local_port:
+            return table.get(host, port)
+    return core.flow_to(transport, host, port)
