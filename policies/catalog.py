@@ -2,7 +2,7 @@
 
 Made from a config.load.Loaded, whose constructors have named every field that is wrong. Lookups on the call path are
 one dict access; `trunk_at` and `route` are for the caller to remember or to pay once a call.
-Not here: what group members and Workers may do under calls, only who they are.
+Not here: who pays for group members and what Workers a payer may use (payer.py), only who they are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from config.patterns import ROUTE_USER_MAX, compile_route
 from config.schema import Config, Credentials
 from config.tariffs import Account as AccountSchema
 from config.tariffs import Algorithm, Mode, Subscriber
+from config.tariffs import Group as GroupSchema
 from policies.plan import Activation, Tariffs
 
 _HASHES: Final[Mapping[Algorithm, str]] = {"MD5": "md5", "SHA-256": "sha256"}
@@ -72,7 +73,7 @@ class Worker:
     granted_to: frozenset[str]
     """Subscribers with access."""
     granted_groups: frozenset[str]
-    """Owners whose group has access."""
+    """Owners whose group has access: its members, not its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Group:
     members: frozenset[str]
     per_member: bool
     """One set of counters for each member, instead of one that they share."""
+    with_access: frozenset[str]
+    """Members who may use one of the owner's Workers at least: only they count against `group_size`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Catalog:
         "_networks",
         "_routes",
         "accounts",
+        "automatic",
         "by_user",
         "credentials",
         "domains",
@@ -113,8 +117,11 @@ class Catalog:
     def __init__(self, loaded: Loaded) -> None:
         config = loaded.config
         self.domains = frozenset(config.domains)
-        self.subscribers: Mapping[str, Customer] = _customers(loaded)
         self.workers: Mapping[str, Worker] = _workers(config)
+        tariffs = Tariffs(loaded.plans)
+        self.automatic = tuple(activation.plan for activation in tariffs.automatic)
+        """The plans that every subscriber has from first use."""
+        self.subscribers: Mapping[str, Customer] = _customers(loaded, tariffs, self.workers)
         self.trunks: Mapping[str, Trunk] = MappingProxyType(
             {
                 name: Trunk(name, trunk.targets, trunk.identity, trunk.worker or "", trunk.trusted)
@@ -179,23 +186,47 @@ class Catalog:
         shared = customer is None or customer.group is None or not customer.group.per_member
         return f"group:{owner}" if shared else f"group:{owner}:{member}"
 
+    def granted(self, worker: Worker, subscriber: str) -> bool:
+        """Whether the Worker's owner lets the subscriber use it, by name or as a member of a group."""
+        return subscriber in worker.granted_to or any(
+            (customer := self.subscribers.get(owner)) is not None
+            and customer.group is not None
+            and subscriber in customer.group.members
+            for owner in worker.granted_groups
+        )
+
 
 def build(loaded: Loaded) -> Catalog:
     """The catalog of what was loaded. Some 40 µs a subscriber, on top of some 150 µs for loading it."""
     return Catalog(loaded)
 
 
-def _customers(loaded: Loaded) -> Mapping[str, Customer]:
-    tariffs = Tariffs(loaded.plans)
+def _customers(
+    loaded: Loaded, tariffs: Tariffs, workers: Mapping[str, Worker]
+) -> Mapping[str, Customer]:
+    owned: dict[str, list[Worker]] = {}
+    for worker in workers.values():
+        owned.setdefault(worker.owner, []).append(worker)
     customers = {}
     for name, subscriber in loaded.subscribers.items():
         group = subscriber.group
         customers[name] = Customer(
             name,
             (*(tariffs.activation(bought) for bought in subscriber.activations), *tariffs.automatic),
-            Group(frozenset(group.members), group.counters == "per_member") if group is not None else None,
+            _group(name, group, owned.get(name, [])) if group is not None else None,
         )
     return MappingProxyType(customers)
+
+
+def _group(owner: str, group: GroupSchema, workers: list[Worker]) -> Group:
+    members = frozenset(group.members)
+    if any(owner in worker.granted_groups for worker in workers):
+        with_access = members
+    else:
+        with_access = frozenset(
+            member for member in members if any(member in worker.granted_to for worker in workers)
+        )
+    return Group(members, group.counters == "per_member", with_access)
 
 
 def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account]:

@@ -122,14 +122,14 @@ TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
             402, _DISALLOWED, "no_plan", "info", "no_plan: no active tariff plan contains the mode {limit}"
         ),
         Reason.WORKER: Row(
-            402, _DISALLOWED, "worker", "info", "worker: the tariff does not allow the Worker {limit}"
+            402, _DISALLOWED, "worker", "info", "worker: the payer may not use the Worker {limit}"
         ),
         Reason.GROUP_DISABLED: Row(
             403,
             "Group is disabled",
             "group_disabled",
             "info",
-            "group_disabled: the group has more members than its plan allows ({limit})",
+            "group_disabled: more members with access than the owner's plans allow: {limit}",
         ),
         Reason.ACCOUNT_DISABLED: Row(
             403,
@@ -211,6 +211,7 @@ def rows(overrides: Mapping[ReasonName, int]) -> Mapping[Reason, Row]:
 
 _CUT_TEXTS: Final[Mapping[Reason, str]] = MappingProxyType(
     {
+        Reason.NO_PLAN: "no active tariff plan any more",
         Reason.HANGUP: "ended by the operator",
         Reason.SESSION_EXPIRED: "session expired",
         Reason.DIALOG_LOST: "dialog lost",

@@ -11,7 +11,7 @@ Cost: some 10 µs for two plans; the caller keeps the result until `valid_until`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -83,16 +83,20 @@ def resolve(
     return explain(catalog, subscriber, mode, now_unix, member).limits
 
 
-def resolve_payer(catalog: Catalog, payer: str, mode: Mode, now_unix: float) -> Limits | None:
-    """The limits of a payer id (Limits.payer), as it stands in the store; None = nobody we know, or it has no plan."""
+def resolve_payer(catalog: Catalog, payer: str, mode: Mode, now_unix: float) -> Limits | NoPlan:
+    """The limits of a payer by its id, that of a group too. It keeps this id whatever the group now has for one."""
+    owner, member = owner_and_member(payer)
+    found = resolve(catalog, owner, mode, now_unix, member)
+    return found if found.payer == payer else replace(found, payer=payer)
+
+
+def owner_and_member(payer: str) -> tuple[str, str]:
+    """(subscriber, "") of a subscriber; of a group its owner, and the member or, where they share, "*"."""
     kind, _, rest = payer.partition(":")
-    if kind == "group" and rest:
-        owner, _, member = rest.partition(":")
-        # Members who share counters have the same limits, whoever they are.
-        found = resolve(catalog, owner, mode, now_unix, member or "*")
-    else:
-        found = resolve(catalog, payer, mode, now_unix)
-    return found if isinstance(found, Limits) and found.payer == payer else None
+    if not rest:
+        return kind, ""
+    owner, _, member = rest.partition(":")
+    return owner, member or "*"
 
 
 def explain(catalog: Catalog, subscriber: str, mode: Mode, now_unix: float, member: str = "") -> Explanation:
