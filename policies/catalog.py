@@ -201,9 +201,7 @@ def build(loaded: Loaded) -> Catalog:
     return Catalog(loaded)
 
 
-def _customers(
-    loaded: Loaded, tariffs: Tariffs, workers: Mapping[str, Worker]
-) -> Mapping[str, Customer]:
+def _customers(loaded: Loaded, tariffs: Tariffs, workers: Mapping[str, Worker]) -> Mapping[str, Customer]:
     owned: dict[str, list[Worker]] = {}
     for worker in workers.values():
         owned.setdefault(worker.owner, []).append(worker)

@@ -234,6 +234,10 @@ class Limiter:
         held.admitted_at = answered_at
         self._renewal.renew_soon(held)
 
+    def change(self, limits: Limits) -> None:
+        """Other limits are in force for a payer with calls here. At once its budget is planned anew: on_budget."""
+        self._renewal.plan_anew(self._payer(limits))
+
     def _payer(self, limits: Limits) -> Payer:
         key = (limits.payer, limits.mode)
         payer = self._payers.get(key)

@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from policies.account import Limits, Mode, NoPlan
-from policies.catalog import Account, Catalog, Worker
+from policies.catalog import Account, Catalog, Trunk, Worker
 from policies.reasons import Reason
 from policies.resolve import group_size
 
@@ -56,16 +57,24 @@ class Charge:
     """Unix seconds: decide again then."""
 
 
-def workers_of(own: Account, own_trunk: str, far: Account | None, far_trunk: str) -> tuple[str, ...]:
-    """The Workers that a call uses, as a leg of the account `own` sees it: each once, the nearest first.
+NO_WORKERS: Final[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
 
-    `own_trunk`, `far_trunk`: the Workers that the trunks at the two ends name, "" for none.
-    """
-    found: tuple[str, ...] = ()
-    for name in (own.worker, own_trunk, far.worker if far is not None else "", far_trunk):
-        if name and name not in found:
-            found = (*found, name)
-    return found
+
+def workers_of(
+    caller: Account | None, caller_trunk: Trunk | None, callee: Account | None, callee_trunk: Trunk | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The Workers that a call uses, as the caller's leg and as the callee's sees them: each once, the nearest first."""
+    mine = caller.worker if caller is not None else ""
+    theirs = callee.worker if callee is not None else ""
+    here = caller_trunk.worker if caller_trunk is not None else ""
+    there = callee_trunk.worker if callee_trunk is not None else ""
+    if not (mine or theirs or here or there):
+        return NO_WORKERS
+    return _distinct(mine, here, theirs, there), _distinct(theirs, there, mine, here)
+
+
+def _distinct(*names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def charge(

@@ -34,6 +34,8 @@ from proxy.engine.effects import (
     CloseFlow,
     Effect,
     HoldLease,
+    LimitsChanged,
+    PlanActivated,
     RegisterAsk,
     ReleaseLease,
     ReturnPlace,
@@ -144,6 +146,8 @@ class Driver:
             CallAnswered: self._call_answered,
             CloseFlow: self._close_flow,
             HoldLease: self._hold_lease,
+            LimitsChanged: self._limits_changed,
+            PlanActivated: self._plan_activated,
             ReleaseLease: self._release_lease,
             ReturnPlace: self._return_place,
             Transmit: self._transmit,
@@ -273,6 +277,12 @@ class Driver:
 
     def _hold_lease(self, effect: HoldLease) -> None:
         self._limiter.hold(effect.leg, effect.answered_ago, effect.dialog)
+
+    def _limits_changed(self, effect: LimitsChanged) -> None:
+        self._limiter.change(effect.limits)
+
+    def _plan_activated(self, effect: PlanActivated) -> None:
+        self._log.info("activated by itself", subscriber=effect.subscriber, plan=", ".join(effect.plans))
 
     def _ask_register(self, effect: AskRegister) -> None:
         # RegisterAsk leaves the type of its limits open; it is Limits or the engine would not have asked.

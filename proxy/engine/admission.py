@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from policies.account import NoPlan
 from policies.lease import Leg, Outcome
+from policies.payer import workers_of
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
 from proxy.engine import breadth, calls, privacy, session
@@ -22,6 +23,7 @@ from proxy.engine.facts import Callee, Caller, callee_of, challenge
 from proxy.engine.forward import Context, forward_call, loop_hash_of, lower_max_forwards
 from proxy.engine.lines import raw_value, strip_untrusted
 from proxy.engine.record import CallRecord
+from proxy.engine.running import join
 from proxy.engine.targets import Target, hop_of
 from proxy.sip.uri import parse_uri
 
@@ -112,24 +114,25 @@ def _forbidden(
         return Reason.DRAINING, ""
     if core.overloaded or len(core.calls) > core.snapshot.config.limits.calls_max:
         return Reason.OVERLOAD, ""
-    if callee.account is None and callee.trunk is None:
-        return Reason.NO_ROUTE, ""
-    if caller.account is None and callee.account is None:
-        # Somebody outside calls somebody outside: nobody would pay.
-        return Reason.UNKNOWN_CALLER, ""
+    reason = nobody_pays(caller.account, callee)
+    if reason is not None:
+        return reason, ""
+    workers = workers_of(caller.account, caller.trunk, callee.account, callee.trunk)
     legs: list[Leg] = []
     both = caller.account is not None and callee.account is not None
-    for account, incoming in ((caller.account, False), (callee.account, True)):
+    for account, used, incoming in (
+        (caller.account, workers[0], False),
+        (callee.account, workers[1], True),
+    ):
         if account is None:
             continue
-        limits = core.limits_of(account, now)
-        record.payers.append(limits.payer)
+        charge = core.charge_of(account, used, now)
+        record.payers.append(charge.payer)
         if not record.mode:
             record.mode, record.direction = account.mode, "in" if incoming else "out"
-        if account.disabled:
-            return Reason.ACCOUNT_DISABLED, ""
-        if isinstance(limits, NoPlan):
-            return Reason.NO_PLAN, account.mode
+        limits = charge.limits
+        if charge.refusal is not None or isinstance(limits, NoPlan):
+            return charge.refusal or Reason.NO_PLAN, charge.limit
         legs.append(
             Leg(
                 lease=call.token + ("i" if incoming else "o"),
@@ -145,7 +148,19 @@ def _forbidden(
             )
         )
     call.legs = tuple(legs)
+    for leg in legs:
+        join(core, leg, now)
     return None, ""
+
+
+def nobody_pays(caller: Account | None, callee: Callee) -> Reason | None:
+    """Why a call between these two is none of ours to carry."""
+    if callee.account is None and callee.trunk is None:
+        return Reason.NO_ROUTE
+    if caller is None and callee.account is None:
+        # Somebody outside calls somebody outside: nobody would pay.
+        return Reason.UNKNOWN_CALLER
+    return None
 
 
 def decided(core: Core, leg: Leg, verdict: AdmitVerdict, now: float) -> None:

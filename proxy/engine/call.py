@@ -16,6 +16,7 @@ from proxy.engine.record import CallRecord
 from proxy.sip.flow import Flow
 
 if TYPE_CHECKING:
+    from policies.account import Limits
     from policies.catalog import Account, Trunk
     from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
@@ -146,14 +147,17 @@ class Call:
         return None
 
 
-class Budget:
-    """The running calls of one payer and mode on this instance that drain one total_duration together."""
+class Running:
+    """One payer's legs in one mode on this instance, from the question for their leases until these are given back."""
 
-    __slots__ = ("calls", "handle", "key", "version")
+    __slots__ = ("exhaustion", "legs", "limits", "version")
 
-    def __init__(self, key: tuple[str, str]) -> None:
-        self.key = key
-        self.calls: dict[str, Call] = {}
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        """In force for all of them."""
+        self.legs: dict[str, Leg] = {}
+        """By lease."""
+        self.exhaustion: TimerHandle | None = None
+        """Rings when the answered ones have used their total_duration up."""
         self.version = 0
-        self.handle: TimerHandle | None = None
-        """Rings when the budget is used up."""
+        """Of the plan that `exhaustion` is of: Redis time in ms."""

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from proxy.engine import watch
-from proxy.engine.call import Budget, Call, CallState, Dialog, Peer
+from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.dialogtext import dialog_text
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
 from proxy.engine.lines import raw_value
+from proxy.engine.running import leave
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Response
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.engine.record import Decision, OutcomeLabel
-    from proxy.sip.timers import TimerHandle
 
 
 EARLY_MAX: Final = 60
@@ -108,14 +108,6 @@ def plan_end(core: Core, call: Call, now: float) -> None:
     """The answered call is held to its limits on duration."""
     answered_at = call.record.answered_at
     assert answered_at is not None
-    for leg in call.legs:
-        limits = leg.limits
-        if limits.total_duration is not None and limits.total_duration.applies(leg.direction):
-            key = (limits.payer, limits.mode)
-            budget = core.budgets.get(key)
-            if budget is None:
-                budget = core.budgets[key] = Budget(key)
-            budget.calls[call.token] = call
     call_ms = call_duration_ms(call)
     if call_ms:
         call.deadline = core.timers.at(max(now, answered_at + call_ms / 1000), core.on_call_duration, call, 0)
@@ -193,8 +185,8 @@ def release(core: Core, call: Call, outcome: Outcome) -> None:
             watch.stop(core, dialog.watch)
     for leg in call.legs[: call.leg_index]:
         give_back(core, leg, outcome)
-        if leg.answered and leg.limits.total_duration is not None:
-            _leave_budget(core, call, (leg.limits.payer, leg.limits.mode))
+    for leg in call.legs:
+        leave(core, leg)
 
 
 def give_back(core: Core, leg: Leg, outcome: Outcome) -> None:
@@ -202,17 +194,6 @@ def give_back(core: Core, leg: Leg, outcome: Outcome) -> None:
     if not leg.released:
         leg.released = True
         core.out.append(ReleaseLease(leg, outcome))
-
-
-def _leave_budget(core: Core, call: Call, key: tuple[str, str]) -> None:
-    budget = core.budgets.get(key)
-    if budget is None:
-        return
-    budget.calls.pop(call.token, None)
-    if not budget.calls:
-        if budget.handle is not None:
-            core.timers.cancel(budget.handle)
-        del core.budgets[key]
 
 
 def failed(core: Core, call: Call, status: int, now: float) -> None:
@@ -276,22 +257,3 @@ def write(core: Core, call: Call, now: float) -> None:
     """The one record of the call."""
     call.record.ended_at = now
     core.out.append(WriteRecord(call.record))
-
-
-# The shared budget ---------------------------------------------------------------------------------------------------
-
-
-def plan_budget(
-    core: Core, key: tuple[str, str], exhausts_in: float | None, version: int, now: float
-) -> None:
-    """events.BudgetPlanned: when the calls of this payer have used its total_duration up."""
-    budget = core.budgets.get(key)
-    if budget is None or version < budget.version:
-        return
-    budget.version = version
-    handle: TimerHandle | None = budget.handle
-    if handle is not None:
-        core.timers.cancel(handle)
-        budget.handle = None
-    if exhausts_in is not None:
-        budget.handle = core.timers.at(now + exhausts_in, core.on_budget, budget, 0)

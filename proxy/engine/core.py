@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from policies.account import Limits, Mode, NoPlan
 from policies.catalog import Account, Trunk
+from policies.payer import Charge, charge
 from policies.reasons import Reason, Row, rows
-from policies.resolve import resolve, resolve_payer
+from policies.resolve import resolve_payer
 from proxy.engine.bindings import Sources
-from proxy.engine.call import Budget, Call
+from proxy.engine.call import Call, Running
 from proxy.engine.counters import EngineCounters
 from proxy.engine.digest import Digest
-from proxy.engine.effects import AskName, Effect
+from proxy.engine.effects import AskName, Effect, PlanActivated
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.ids import Ids
 from proxy.sip.outputs import Transmit
 from proxy.sip.serialise import reply
 from proxy.sip.stack import ServerTransaction, Stack
-from proxy.sip.timers import Handler, Timers
+from proxy.sip.timers import Handler, TimerHandle, Timers
 
 NAMES_MAX: Final = 4096
 """Host names remembered at once. Precedent: Kamailio's dns_cache_mem is 500 kB, some 4,000 entries."""
@@ -35,6 +38,8 @@ NAME_TTL: Final = 60.0
 """Seconds a resolved name is used; getaddrinfo does not tell the record's own TTL."""
 SOURCES_MAX: Final = 16_384
 """Source addresses whose trunk is remembered (one dict entry each)."""
+CHARGES_MAX = 65_536
+"""Accounts, with the Workers of their calls, whose payer is remembered: some 300 bytes each."""
 
 
 class LocalText:
@@ -60,9 +65,9 @@ class Core:
     """The engine's state. One for each process."""
 
     __slots__ = (
+        "_charges",
         "_limits",
         "_trunks",
-        "budgets",
         "by_call_id",
         "calls",
         "counters",
@@ -80,14 +85,19 @@ class Core:
         "on_orphan_due",
         "on_ping",
         "on_session",
+        "on_replan",
         "on_timer_c",
         "out",
         "overloaded",
         "pings",
         "own",
         "own_prefixes",
+        "plans_change_at",
+        "plans_timer",
         "reasons",
+        "replans",
         "rng",
+        "running",
         "secret",
         "server_name",
         "sessions",
@@ -96,6 +106,7 @@ class Core:
         "stack",
         "texts",
         "timers",
+        "told",
         "waiting",
         "waiting_count",
         "wall_offset",
@@ -111,6 +122,7 @@ class Core:
     on_ack_overdue: Handler
     on_session: Handler
     on_ping: Handler
+    on_replan: Handler
 
     def __init__(
         self,
@@ -146,8 +158,15 @@ class Core:
         self.calls: dict[str, Call] = {}
         """By token: every call from admission until its last dialog is gone."""
         self.by_call_id: dict[str, list[Call]] = {}
-        self.budgets: dict[tuple[str, str], Budget] = {}
-        """By (payer, mode): the running calls that share a total_duration."""
+        self.running: dict[tuple[str, str], Running] = {}
+        """By (payer, mode): the legs there are, of calls that ring too."""
+        self.replans: deque[tuple[str, str]] = deque()
+        """Of these, those whose limits are to be looked at anew."""
+        self.plans_change_at = math.inf
+        """Unix time at which the first of their limits changes."""
+        self.plans_timer: TimerHandle | None = None
+        self.told: set[str] = set()
+        """Subscribers of whom it was told that a plan is in force for them by itself; those of the catalog at most."""
         self.names: dict[str, tuple[float, list[str]]] = {}
         self.waiting: dict[str, list[tuple[Callable[[Flow | None, float], None], str, int, str]]] = {}
         self.waiting_count = 0
@@ -158,7 +177,7 @@ class Core:
         self.configure(snapshot)
 
     def configure(self, snapshot: Snapshot) -> None:
-        """Use this snapshot from now on. Running calls keep the leases and deadlines they have."""
+        """Use this snapshot from now on. What running calls feel of it is replan.py's matter."""
         self.snapshot = snapshot
         config = snapshot.config
         self.reasons: Mapping[Reason, Row] = rows(config.refusals)
@@ -168,6 +187,8 @@ class Core:
         self.watching = self.sessions is not None or self.pings is not None
         """Dialogs are watched for being alive: the one test of a call where they are not."""
         self._limits: dict[tuple[str, Mode], Limits | NoPlan] = {}
+        self._charges: dict[tuple[str, tuple[str, ...]], Charge] = {}
+        self.told &= snapshot.catalog.subscribers.keys()
         self._trunks: dict[str, Trunk | None] = {}
 
     # Who -------------------------------------------------------------------------------------------------------------
@@ -182,18 +203,38 @@ class Core:
         trunk = trunks[host] = self.snapshot.catalog.trunk_at(host)
         return trunk
 
-    def limits_of(self, account: Account, now: float) -> Limits | NoPlan:
-        """What the account's payer may do in the account's mode, resolved once until an activation starts or ends."""
-        key = (account.subscriber, account.mode)
-        wall = now + self.wall_offset
+    def in_force(self, wall: float, payer: str, mode: Mode) -> Limits | NoPlan:
+        """What a payer may do in a mode, resolved once until an activation starts or ends. `wall`: Unix time."""
+        key = (payer, mode)
         found = self._limits.get(key)
         if found is None or found.valid_until <= wall:
-            found = self._limits[key] = resolve(self.snapshot.catalog, account.subscriber, account.mode, wall)
+            catalog = self.snapshot.catalog
+            found = self._limits[key] = resolve_payer(catalog, payer, mode, wall)
+            if payer not in self.told and catalog.automatic and payer in catalog.subscribers:
+                self.told.add(payer)
+                self.out.append(PlanActivated(payer, catalog.automatic))
+        return found
+
+    def limits_of(self, account: Account, now: float) -> Limits | NoPlan:
+        """What the account's subscriber may do in the account's mode: what registrations go by."""
+        return self.in_force(now + self.wall_offset, account.subscriber, account.mode)
+
+    def charge_of(self, account: Account, workers: tuple[str, ...], now: float) -> Charge:
+        """Who pays a leg of the account in a call that uses these Workers, and what speaks against it. Remembered."""
+        key = (account.aor, workers)
+        wall = now + self.wall_offset
+        found = self._charges.get(key)
+        if found is None or found.valid_until <= wall:
+            if len(self._charges) >= CHARGES_MAX:
+                self._charges.clear()
+            in_force = partial(self.in_force, wall)
+            found = self._charges[key] = charge(self.snapshot.catalog, account, workers, wall, in_force)
         return found
 
     def limits_of_payer(self, payer: str, mode: Mode, now: float) -> Limits | None:
         """By the payer's id, as leases know it; None = nobody we know, or it has no plan."""
-        return resolve_payer(self.snapshot.catalog, payer, mode, now + self.wall_offset)
+        found = resolve_payer(self.snapshot.catalog, payer, mode, now + self.wall_offset)
+        return found if isinstance(found, Limits) else None
 
     def is_own(self, host: str, port: int | None) -> bool:
         """Whether a URI's host and port mean this proxy: one of our sockets, or a domain of ours."""

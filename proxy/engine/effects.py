@@ -26,6 +26,8 @@ __all__ = [
     "CloseFlow",
     "Effect",
     "HoldLease",
+    "LimitsChanged",
+    "PlanActivated",
     "RegisterAsk",
     "ReleaseLease",
     "ReturnPlace",
@@ -74,6 +76,25 @@ class HoldLease:
         self.answered_ago = answered_ago
         """Seconds."""
         self.dialog = dialog
+
+
+class LimitsChanged:
+    """Other limits are in force for a payer with calls here. Answer: events.BudgetPlanned, if it has total_duration."""
+
+    __slots__ = ("limits",)
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+
+class PlanActivated:
+    """First use by a subscriber in this process: the plans that activate by themselves are in force for it."""
+
+    __slots__ = ("plans", "subscriber")
+
+    def __init__(self, subscriber: str, plans: tuple[str, ...]) -> None:
+        self.subscriber = subscriber
+        self.plans = plans
 
 
 class RegisterAsk:
@@ -205,6 +226,8 @@ Effect = (
     | CallAnswered
     | ReleaseLease
     | HoldLease
+    | LimitsChanged
+    | PlanActivated
     | AskRegister
     | AskPlace
     | ReturnPlace

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from policies.reasons import Reason
-from proxy.engine import admission, calls, indialog, relay, respond, takeover, teardown
+from proxy.engine import admission, relay, replan, respond, running, takeover, teardown
+from proxy.engine import indialog
 from proxy.engine.alive import Alive
 from proxy.engine.bindings import came_by, read_records
-from proxy.engine.call import Budget, Call, CallState, Dialog
+from proxy.engine.call import Call, CallState, Dialog, Running
 from proxy.engine.core import Core
 from proxy.engine.digest import Digest
 from proxy.engine.effects import AskBindings, CloseFlow, Effect
@@ -111,6 +112,7 @@ class Engine:
         core.on_budget = self._on_budget
         core.on_orphan_due = self._on_orphan_due
         core.on_ack_overdue = self._on_ack_overdue
+        core.on_replan = self._on_replan
         self.registrar = Registrar(core)
         self._alive = Alive(core)
 
@@ -129,7 +131,7 @@ class Engine:
             case AdmissionDecided():
                 admission.decided(core, event.leg, event.verdict, now)
             case BudgetPlanned():
-                calls.plan_budget(core, (event.payer, event.mode), event.exhausts_in, event.version, now)
+                running.plan_budget(core, (event.payer, event.mode), event.exhausts_in, event.version, now)
             case LeaseLost():
                 if isinstance(event.leg.call, Call):
                     teardown.cut(core, event.leg.call, Reason.HANGUP, now)
@@ -158,6 +160,7 @@ class Engine:
             case SnapshotChanged():
                 core.configure(event.snapshot)
                 core.digest = _digest(self._secret, event.snapshot)
+                replan.snapshot_changed(core, now)
             case _:
                 assert_never(event)
         return out
@@ -376,10 +379,11 @@ class Engine:
         call.deadline = None
         teardown.cut(self.core, call, Reason.CALL_DURATION, now)
 
-    def _on_budget(self, budget: Budget, token: int, now: float) -> None:
-        budget.handle = None
-        for call in tuple(budget.calls.values()):
-            teardown.cut(self.core, call, Reason.TOTAL_DURATION, now)
+    def _on_budget(self, drained: Running, token: int, now: float) -> None:
+        replan.budget_used_up(self.core, drained, now)
+
+    def _on_replan(self, owner: None, token: int, now: float) -> None:
+        replan.rung(self.core, token, now)
 
     def _on_orphan_due(self, due: tuple[Call, Reason], token: int, now: float) -> None:
         call, reason = due

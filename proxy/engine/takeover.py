@@ -13,6 +13,7 @@ from proxy.engine import calls
 from proxy.engine.call import Call, CallState
 from proxy.engine.dialogtext import read_dialog
 from proxy.engine.effects import HoldLease
+from proxy.engine.running import join
 
 if TYPE_CHECKING:
     from policies.heritage import Inherited
@@ -29,6 +30,7 @@ def take_up(core: Core, found: Inherited, now: float) -> None:
     assert answered_at is not None
     if found.held:
         for leg in call.legs:
+            join(core, leg, now)
             core.out.append(HoldLease(leg, now - answered_at, found.dialog if leg is call.legs[0] else ""))
         calls.plan_end(core, call, now)
     else:

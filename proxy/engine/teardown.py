@@ -78,7 +78,7 @@ def lost(core: Core, watch: Watch, reason: Reason, now: float) -> None:
 
 def _refuse_pending(core: Core, call: Call, reason: Reason, now: float) -> None:
     """SPEC §4: not yet answered: CANCEL downstream and a final error upstream."""
-    row, extra = core.refusal(reason, "", None)
+    row, extra = core.refusal(reason, call.record.mode if reason is Reason.NO_PLAN else "", None)
     txn, context = call.txn, call.context
     if txn is not None and txn.pending:
         core.answer(txn, row.status, row.phrase, now, [*extra, _reason_line(core, reason)])

@@ -27,6 +27,8 @@ from proxy.engine.effects import (
     CloseFlow,
     Effect,
     HoldLease,
+    LimitsChanged,
+    PlanActivated,
     RegisterAsk,
     ReleaseLease,
     ReturnPlace,
@@ -141,6 +143,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
     async def main() -> None:
         world, one, register = World(), leg(), ask()
         record = CallRecord("c", "t", "a", "b", 0.0)
+        limits = cast(Limits, object())
         effects: list[Effect] = [
             Transmit(FLOW, b"1"),
             AskAdmission(one),
@@ -151,6 +154,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             AskPlace("a@b", cast(Any, None), 30.0, "user"),
             ReturnPlace("a@b", cast(Any, None), PlaceHeld(1, 0)),
             AskBindings("payer", "a@b", "user"),
+            LimitsChanged(limits),
+            PlanActivated("alice", ("free",)),
             WriteRecord(record),
             CloseFlow(FLOW, "framing"),
             Transmit(FLOW, b"2"),
@@ -168,13 +173,18 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("hold", "a@b", None, 30.0, "user"),
             ("give_back", "a@b", None, PlaceHeld(1, 0)),
             ("bindings", "payer", "a@b", "user"),
+            ("change", limits),
             ("record", record),
             ("close", FLOW),
             ("send", FLOW, b"2"),
         ]
         assert world.calls.outcomes["rejected", ""] == 1
 
-    run(main())
+    with structlog.testing.capture_logs() as lines:
+        run(main())
+    assert [(line["event"], line["subscriber"], line["plan"]) for line in lines] == [
+        ("activated by itself", "alice", "free")
+    ]
 
 
 def test_an_event_raised_while_performing_waits_its_turn() -> None:

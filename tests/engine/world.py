@@ -26,7 +26,14 @@ from proxy.engine.effects import (
     WriteRecord,
 )
 from proxy.engine.engine import Engine
-from proxy.engine.events import AdmissionDecided, BudgetPlanned, Event, MessageIn, TimerFired
+from proxy.engine.events import (
+    AdmissionDecided,
+    BudgetPlanned,
+    Event,
+    MessageIn,
+    SnapshotChanged,
+    TimerFired,
+)
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
@@ -75,12 +82,10 @@ class World:
     def __init__(
         self, folder: Path, callgate: str = CALLGATE, plans: str = PLANS, subscribers: str = SUBSCRIBERS
     ) -> None:
-        for name, text in (("callgate", callgate), ("plans", plans), ("subscribers", subscribers)):
-            (folder / f"{name}.yaml").write_text(text)
-        loaded = load(folder / "callgate.yaml")
+        self._folder = folder
+        snapshot = self._loaded(callgate=callgate, plans=plans, subscribers=subscribers)
         self.udp = FlowTable(Local("UDP", "192.0.2.1", 5060, 4))
         self.tcp = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
-        snapshot = Snapshot(loaded.config, Catalog(loaded))
         self.engine = Engine(snapshot, [self.udp, self.tcp], random.Random(1), "test", b"secret")
         self.engine.core.wall_offset = WALL
         self.now = 0.0
@@ -90,6 +95,12 @@ class World:
         """All but Transmit and AskAdmission, in order."""
         self.auto: Callable[[Leg], AdmitVerdict] | None = lambda leg: Admitted(leg.lease)
         """Answers the limiter's questions at once; None: they wait in `asked`."""
+
+    def _loaded(self, **files: str) -> Snapshot:
+        for name, text in files.items():
+            (self._folder / f"{name}.yaml").write_text(text)
+        loaded = load(self._folder / "callgate.yaml")
+        return Snapshot(loaded.config, Catalog(loaded))
 
     # Driving ---------------------------------------------------------------------------------------------------------
 
@@ -126,6 +137,10 @@ class World:
             self.handle(TimerFired())
         self.now = until
 
+    def reload(self, **files: str) -> None:
+        """Some of the files (callgate, plans, subscribers) have changed and are read again."""
+        self.handle(SnapshotChanged(self._loaded(**files)))
+
     def receive(self, data: bytes, flow: Flow) -> None:
         self.handle(MessageIn(data, flow))
 
@@ -160,7 +175,7 @@ class World:
         core = self.engine.core
         assert not core.calls
         assert not core.by_call_id
-        assert not core.budgets
+        assert not core.running
         self.advance(400)
         assert self.engine.stack_counters.started == self.engine.stack_counters.ended
         leases = [effect.leg.lease for effect in self.of(ReleaseLease)]

@@ -318,7 +318,7 @@ class Parties:
             case 0 | 1 | 2:
                 soup.handle(Hangup(ids[a % len(ids)]))
             case 3 | 4:
-                key = [*soup.core.budgets, ("nobody", "gateway")][a % (1 + len(soup.core.budgets))]
+                key = [*soup.core.running, ("nobody", "gateway")][a % (1 + len(soup.core.running))]
                 soup.handle(BudgetPlanned(*key, (None, 0.0, 0.5, 30.0)[c % 4], c))
             case 5 | 6:
                 soup.handle(SnapshotChanged(snapshot(c % 2, soup.on_store_failure)))

@@ -48,20 +48,36 @@ from proxy.sip.message import ErrorKind, ParseError, Request, Response
 from proxy.sip.parse import parse
 
 WALL = 1_785_000_000.0
+"""2026-07-25T17:20:00Z: the plans below start and end in the minutes after it."""
 PLANS: dict[str, Any] = {
     "office": {
         "categories": {
             "softphone": {"call_duration": "30s", "total_duration": "5m per 1d", "fail_calls": "5 per 1h"},
             "gateway": {"lines": 3, "total_duration": "10m per 1d"},
         }
-    }
+    },
+    "evening": {
+        "categories": {"softphone": {"call_duration": "50s"}, "gateway": {"total_duration": "unlimited"}}
+    },
+}
+OTHER_PLANS: dict[str, Any] = {
+    "office": {
+        "categories": {
+            "softphone": {"call_duration": "10s", "success_calls": "50 per 1h"},
+            "gateway": {"lines": 1, "call_duration": "40s", "total_duration": "2m per 1d"},
+        }
+    },
+    "evening": {"categories": {"softphone": {"total_duration": "20m per 1d"}}},
 }
 
 
 def _subscriber(name: str, mode: str, **more: Any) -> dict[str, Any]:
     return {
         "accounts": [{"user": name, "password": "secret", "mode": mode, **more}],
-        "activations": [{"plan": "office", "since": "2026-01-01"}],
+        "activations": [
+            {"plan": "office", "since": "2026-01-01", "until": "2026-07-25T17:23:20Z"},
+            {"plan": "evening", "since": "2026-07-25T17:20:45Z", "until": "2026-07-25T17:22:05Z"},
+        ],
     }
 
 
@@ -97,7 +113,7 @@ def snapshot(number: int, on_store_failure: str) -> Snapshot:
             "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
         }
     )
-    plans = {name: Plan.model_validate(plan) for name, plan in PLANS.items()}
+    plans = {name: Plan.model_validate(plan) for name, plan in (PLANS, OTHER_PLANS)[number].items()}
     names = tuple(SUBSCRIBERS)[: len(SUBSCRIBERS) - 2 * number]
     subscribers = {name: Subscriber.model_validate(SUBSCRIBERS[name]) for name in names}
     return Snapshot(config, build(assemble(config, plans, subscribers)))
@@ -252,9 +268,12 @@ class Soup:
         calls = {id(call) for line in core.by_call_id.values() for call in line}
         assert calls == {id(call) for call in core.calls.values()}
         assert all(call.state is not CallState.ENDED for call in core.calls.values())
-        for budget in core.budgets.values():
-            assert budget.calls
-            assert all(call.state is CallState.ANSWERED for call in budget.calls.values())
+        legs = {leg.lease: key for key, running in core.running.items() for leg in running.legs.values()}
+        assert all(running.legs for running in core.running.values())
+        going = [call for call in core.calls.values() if call.state <= CallState.ANSWERED]
+        assert legs == {
+            leg.lease: (leg.limits.payer, leg.limits.mode) for call in going for leg in call.legs
+        }, "who pays for what is not what runs"
         for call in core.calls.values():
             if call.state is CallState.ANSWERED:
                 assert call.record.answered_at is not None
@@ -287,7 +306,7 @@ class Soup:
         self.advance(400)
         core, counters = self.core, self.engine.stack_counters
         assert not core.calls
-        assert not core.budgets
+        assert not core.running
         assert not core.waiting
         assert counters.started == counters.ended, "a transaction is left"
         assert self.engine.timers.next_deadline() is None, "a timer is left"

@@ -1,4 +1,4 @@
-"""Who pays a leg and which Workers it may use: the rows of payers.yaml, through the loader, the catalog and `charge`."""
+"""Who pays a leg, which Workers it may use: the rows of payers.yaml, through the loader, the catalog and `charge`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from config.load import load
 from config.units import instant_of
 from policies.account import Limits, NoPlan
-from policies.catalog import Catalog, build
+from policies.catalog import Catalog, Trunk, build
 from policies.payer import Charge, charge, workers_of
 from policies.resolve import owner_and_member, resolve, resolve_payer
 
@@ -42,10 +42,14 @@ def catalog_of(row: dict[str, Any], folder: Path) -> Catalog:
     return build(load(folder / "callgate.yaml"))
 
 
+def trunk(worker: str) -> Trunk:
+    return Trunk("any", (), "none", worker)
+
+
 def charged(catalog: Catalog, row: dict[str, Any]) -> Charge:
     at = instant_of(row.get("at", NOON))
     own, far = catalog.by_user[row["leg"]], catalog.by_user.get(row.get("far", ""))
-    workers = workers_of(own, row.get("trunk", ""), far, row.get("far trunk", ""))
+    workers, _ = workers_of(own, trunk(row.get("trunk", "")), far, trunk(row.get("far trunk", "")))
     return charge(catalog, own, workers, at, lambda payer, mode: resolve_payer(catalog, payer, mode, at))
 
 
@@ -69,9 +73,13 @@ def test_every_row_is_read_whole_and_none_stands_twice() -> None:
 def test_each_worker_of_a_call_is_named_once_the_nearest_first(tmp_path: Path) -> None:
     accounts = catalog_of({}, tmp_path).by_user
     own, far = accounts["owner-pbx"], accounts["member-paid"]
-    assert workers_of(own, "free", far, "open") == ("owned", "free", "paid", "open")
-    assert workers_of(own, "owned", accounts["member-pbx"], "") == ("owned",)
-    assert workers_of(accounts["member"], "", None, "") == ()
+    assert workers_of(own, trunk("free"), far, trunk("open")) == (
+        ("owned", "free", "paid", "open"),
+        ("paid", "open", "owned", "free"),
+    )
+    assert workers_of(own, trunk("owned"), accounts["member-pbx"], None) == (("owned",), ("owned",))
+    assert workers_of(None, trunk("free"), far, None) == (("free", "paid"), ("paid", "free"))
+    assert workers_of(accounts["member"], trunk(""), accounts["owner"], None) == ((), ())
 
 
 def test_the_answer_holds_until_a_plan_of_whoever_may_pay_changes(tmp_path: Path) -> None:
@@ -82,7 +90,9 @@ def test_the_answer_holds_until_a_plan_of_whoever_may_pay_changes(tmp_path: Path
             "subscribers.owner.activations": [
                 {"plan": "company", "since": "2026-07-01", "until": "2026-08-01"}
             ],
-            "subscribers.member.activations": [{"plan": "wide", "since": "2026-01-01", "until": "2026-07-15"}],
+            "subscribers.member.activations": [
+                {"plan": "wide", "since": "2026-01-01", "until": "2026-07-15"}
+            ],
         },
     }
     catalog = catalog_of(row, tmp_path)
