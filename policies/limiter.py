@@ -236,7 +236,11 @@ class Limiter:
 
     def change(self, limits: Limits) -> None:
         """Other limits are in force for a payer with calls here. At once its budget is planned anew: on_budget."""
-        self._renewal.plan_anew(self._payer(limits))
+        payer = self._payer(limits)
+        if payer.held and self._link.up:
+            self._renewal.ask(payer)
+        elif payer.held:
+            self._renewal.renew_soon(next(iter(payer.held.values())))
 
     def _payer(self, limits: Limits) -> Payer:
         key = (limits.payer, limits.mode)
