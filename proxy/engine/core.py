@@ -38,7 +38,7 @@ NAME_TTL: Final = 60.0
 """Seconds a resolved name is used; getaddrinfo does not tell the record's own TTL."""
 SOURCES_MAX: Final = 16_384
 """Source addresses whose trunk is remembered (one dict entry each)."""
-CHARGES_MAX = 65_536
+CHARGES_MAX: Final = 65_536
 """Accounts, with the Workers of their calls, whose payer is remembered: some 300 bytes each."""
 
 
