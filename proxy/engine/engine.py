@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from policies.reasons import Reason
-from proxy.engine import admission, relay, replan, respond, running, takeover, teardown
-from proxy.engine import indialog
+from proxy.engine import admission, indialog, relay, replan, respond, running, takeover, teardown
 from proxy.engine.alive import Alive
 from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Call, CallState, Dialog, Running
