@@ -123,7 +123,11 @@ class Stand:
             engine, Traffic(), Traffic(), CallCounters(), lambda record: None, clock=lambda: self.now
         )
         limiter = Limiter(
-            self.driver, StoreCounters(), url="redis://127.0.0.1:1/0", spool_path=folder / "spool"
+            self.driver,
+            StoreCounters(),
+            instance="load",
+            url="redis://127.0.0.1:1/0",
+            spool_path=folder / "spool",
         )
         self.store = Answers(limiter)
         limiter._link = self.store

@@ -80,7 +80,7 @@ def test_an_unlimited_budget_is_planned_no_more_and_a_new_one_counts_from_now(pl
     async def case(b: Bench) -> None:
         await two_running(b)
         b.limiter.change(limits())
-        await until(lambda: b.admin.exists("cg:{alice}:gateway:idle"))
+        await until(lambda: b.admin.exists("cg:{alice}:gateway:idle") == 1)
         assert len(b.user.budgets) == 2
         b.limiter.change(BASIC)
         await until(lambda: len(b.user.budgets) == 3)
