@@ -15,22 +15,20 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from policies import keys
-from policies.account import Limit, Limits
+from policies.account import Limits
 from policies.counters import StoreCounters
 from policies.held import Asker, Held, Payer
 from policies.heritage import Heir, Heritage
 from policies.lease import Leg, Outcome
 from policies.link import NO_REPLY, Link, ignored
 from policies.notices import Notices
-from policies.options import limit_text
 from policies.places import Places
-from policies.reasons import Reason
 from policies.registrations import RegisterRequest, Registrations, RegistrationsUser, texts
 from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
 from policies.settlement import Settlement
 from policies.spool import Spool
-from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Refused, Replayed, Unavailable
+from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Unavailable, admission_refused
 
 PAYERS_MAX: Final = 20_000
 """Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
@@ -41,15 +39,6 @@ ERROR_PAUSE_S: Final = 10.0
 _BINDINGS: Final = keys.bulk(b"aor")
 _NONCE: Final = keys.bulk(b"nonce")
 
-_LIMIT_OF: Final[dict[int, Reason]] = {
-    1: Reason.TOTAL_DURATION,
-    2: Reason.SUCCESS_CALLS,
-    3: Reason.FAIL_CALLS,
-    4: Reason.LINES,
-}
-"""admit-8.lua's numbers; 5 and 6 are no limits."""
-_REPLAYED: Final = 5
-_NOT_REGISTERED: Final = 6
 _OUTCOMES: Final = {outcome: keys.bulk(outcome.value.encode()) for outcome in Outcome}
 _SUCCESS: Final = Outcome.SUCCESS
 _SUCCESS_PACKED: Final = _OUTCOMES[Outcome.SUCCESS]
@@ -286,7 +275,7 @@ class Limiter:
             self._user.on_admission(leg, Admitted(leg.lease, texts(reply[2:])))
         else:
             self._counters.leases_lapsed += reply[2]
-            self._user.on_admission(leg, _refusal(leg.limits, reply[0], reply[1]))
+            self._user.on_admission(leg, admission_refused(leg.limits, reply[0], reply[1]))
 
     def _undecided(self, held: Held) -> None:
         leg, waiting = held.leg, held.payer.held
@@ -396,13 +385,3 @@ class Limiter:
         if kind != self._last_error[0] or now >= self._last_error[1]:
             self._last_error = (kind, now + ERROR_PAUSE_S)
             self._tell(f"the store: {text}")
-
-
-def _refusal(limits: Limits, why: int, resets_in_ms: int) -> AdmitVerdict:
-    if why == _REPLAYED:
-        return Replayed()
-    if why == _NOT_REGISTERED:
-        return Refused(Reason.NOT_REGISTERED)
-    reason = _LIMIT_OF[why]
-    limit: Limit | None = getattr(limits, reason.value)
-    return Refused(reason, limit_text(reason.value, limit), resets_in_ms if resets_in_ms >= 0 else None)

@@ -7,7 +7,10 @@ Nobody changes one after it was made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from policies.account import Limit, Limits
+from policies.options import limit_text
 from policies.reasons import Reason
 
 
@@ -92,3 +95,24 @@ RegisterVerdict = Registered | RegisterRefused | RegisterOutOfOrder | Replayed |
 
 PlaceVerdict = PlaceHeld | RegisterRefused | Unavailable
 """Of a REGISTER that another registrar will answer."""
+
+_LIMIT_OF: Final[dict[int, Reason]] = {
+    1: Reason.TOTAL_DURATION,
+    2: Reason.SUCCESS_CALLS,
+    3: Reason.FAIL_CALLS,
+    4: Reason.LINES,
+}
+"""admit-8.lua's numbers; 5 and 6 are no limits."""
+_REPLAYED: Final = 5
+_NOT_REGISTERED: Final = 6
+
+
+def admission_refused(limits: Limits, why: int, resets_in_ms: int) -> AdmitVerdict:
+    """What admit-8.lua means when it refuses: its number for the reason, ms until the window ends or -1."""
+    if why == _REPLAYED:
+        return Replayed()
+    if why == _NOT_REGISTERED:
+        return Refused(Reason.NOT_REGISTERED)
+    reason = _LIMIT_OF[why]
+    limit: Limit | None = getattr(limits, reason.value)
+    return Refused(reason, limit_text(reason.value, limit), resets_in_ms if resets_in_ms >= 0 else None)
