@@ -212,6 +212,7 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
             return
     elif call.callee_account is not None:
         context.groups = binding_targets(core, verdict.bindings or [])
+        context.to_account = True
     elif call.route_trunk is not None:
         context.groups = trunk_targets(
             core, call.route_trunk, request.uri, keeps_uri(call.caller_account, call.route_trunk)
@@ -244,14 +245,25 @@ def binding_targets(core: Core, records: list[str]) -> list[Sequence[Target]]:
 def _binding_target(core: Core, binding: Binding) -> Target | None:
     flow = flow_of(binding, core.instance, core.flows)
     if flow is None:
-        return None
+        return _by_contact(core, binding)
     return Target(binding.uri, flow, flow.transport, flow.host, flow.port)
+
+
+def _by_contact(core: Core, binding: Binding) -> Target | None:
+    """A phone on TCP whose connection is gone may take a new one, if its Contact is where it sent from: no NAT then.
+
+    For TLS it would have to prove an address, and a browser takes none: they are not there.
+    """
+    target = hop_of(core, binding.uri, binding.uri) if binding.transport == "TCP" else None
+    if target is None or target.transport != "TCP" or target.flow is None or target.host != binding.host:
+        return None
+    return target
 
 
 def edge_targets(edge: Edge, request_uri: str) -> list[Sequence[Target]]:
     """RFC 5626 §5.3: the flow that a token names; nothing when it has failed."""
     flow = edge.flow
-    if flow is None:
+    if flow is None or flow.gone:
         return []
     target = Target(request_uri, flow, flow.transport, flow.host, flow.port)
     target.edge = True

@@ -229,11 +229,13 @@ def targets(bindings: Sequence[Binding]) -> list[list[Binding]]:
 
 
 def flow_of(binding: Binding, instance: str, tables: Sequence[FlowTable]) -> Flow | None:
-    """The flow the contact registered from; None when no socket of ours has its transport and address family.
+    """The flow the contact registered from; None when it is gone (RFC 5626 §5.3), or no socket of ours has its kind.
 
-    `instance` is this process's: a connection's number means something only to the process that holds it, from any
-    other the flow has conn 0 (any connection to that peer, or open one).
+    `instance` is this process's: a connection belongs to the process that holds it, so for any other it is gone. The
+    port it came from is a client's own and takes no connection.
     """
+    if binding.conn and binding.instance != instance:
+        return None
     family = 6 if ":" in binding.host else 4
     found: FlowTable | None = None
     for table in tables:
@@ -248,7 +250,8 @@ def flow_of(binding: Binding, instance: str, tables: Sequence[FlowTable]) -> Flo
             found = table
     if found is None:
         return None
-    return found.get(binding.host, binding.port, binding.conn if binding.instance == instance else 0)
+    flow = found.get(binding.host, binding.port, binding.conn)
+    return None if flow.gone else flow
 
 
 def came_by(binding: Binding, flow: Flow, instance: str) -> bool:

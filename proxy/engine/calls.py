@@ -243,6 +243,17 @@ def refused(core: Core, call: Call, reason: Reason, status: int, now: float) -> 
     forget(core, call)
 
 
+def unreached(core: Core, call: Call, status: int, now: float) -> None:
+    """Admitted, and then none of the callee's contacts could be sent to: as if it had been found out before."""
+    if call.state >= CallState.CUTTING:
+        return
+    release(core, call, Outcome.VOID)
+    call.state = CallState.ENDED
+    call.record.reason = Reason.NOT_REGISTERED.value
+    finish_record(core, call, call.record.decision, "rejected", status, now)
+    forget(core, call)
+
+
 def finish_record(
     core: Core, call: Call, decision: Decision, outcome: OutcomeLabel, status: int, now: float
 ) -> None:

@@ -105,6 +105,7 @@ class Core:
         "sources",
         "stack",
         "texts",
+        "tcp_refused",
         "timers",
         "told",
         "waiting",
@@ -170,6 +171,8 @@ class Core:
         self.names: dict[str, tuple[float, list[str]]] = {}
         self.waiting: dict[str, list[tuple[Callable[[Flow | None, float], None], str, int, str]]] = {}
         self.waiting_count = 0
+        self.tcp_refused: dict[tuple[str, int], float] = {}
+        """Peers that took no TCP connection where size would have it (oversize.py), until when that is believed."""
         self.draining = False
         self.overloaded = False
         self.wall_offset = 0.0

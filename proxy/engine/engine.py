@@ -352,7 +352,8 @@ class Engine:
     def on_terminated(self, txn: ServerTransaction | ClientTransaction, now: float) -> None:
         """TransactionUser. A branch that answered kept its context for repeated 2xx; now none can come."""
         user = txn.user
-        if isinstance(user, Branch):
+        if isinstance(user, Branch) and user.txn is txn:
+            # Else it has gone out again, by another transport.
             user.context = None
 
     def on_overload(self, request: Request, flow: Flow, now: float) -> None:

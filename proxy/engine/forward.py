@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.breadth import share_out
+from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.serialise import cancel_for, render
 
@@ -42,6 +43,7 @@ class Branch:
         "cancel_wanted",
         "context",
         "done",
+        "instead_of",
         "late_bye_sent",
         "provisional",
         "response",
@@ -65,6 +67,8 @@ class Branch:
         """A provisional response came: a CANCEL may be sent (RFC 3261 §9.1)."""
         self.cancel_wanted = False
         self.cancel_sent = False
+        self.instead_of: Flow | None = None
+        """The UDP flow that TCP was preferred to, for the size of the request."""
         self.done = False
         self.late_bye_sent = False
         self.status = 0
@@ -97,6 +101,7 @@ class Context:
         "request",
         "session",
         "source",
+        "to_account",
         "txn",
     )
 
@@ -105,6 +110,8 @@ class Context:
         self.request = request
         self.source = source
         self.invite = request.method == "INVITE"
+        self.to_account = False
+        """Its targets are the contacts of an account of ours: where none can be sent to, it is not registered."""
         self.call: Call | None = None
         """Set while this is the INVITE that makes a call."""
         self.call_of_dialog: Call | None = None
@@ -219,10 +226,31 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
         lines.append(f"Content-Length: {len(request.body)}")
     method = request.method
     data = render(f"{method} {target.uri} SIP/2.0", lines, request.body)
+    if len(data) > UDP_MAX and target.any_transport and flow.transport == "UDP":
+        tcp = tcp_instead(core, flow, now) if branch.instead_of is None else None
+        if tcp is not None:
+            branch.instead_of = flow
+            _send(core, branch, tcp, now)
+            return
     if context.invite:
         branch.timer_c_at = at = now + core.snapshot.config.timers.timer_c
         branch.timer_c = core.timers.at(at, core.on_timer_c, branch, 0)
     branch.txn = core.stack.send(method, data, branch_id, flow, branch, now)
+
+
+def fall_back(core: Core, branch: Branch, now: float) -> bool:
+    """RFC 3261 §18.1.1: TCP was tried for the size alone and could not be had: UDP then. False: nothing to fall to."""
+    flow, txn = branch.instead_of, branch.txn
+    if flow is None or txn is None or txn.flow is flow or branch.provisional:
+        return False
+    refused(core, flow, now)
+    if branch.cancel_wanted:
+        return False
+    if branch.timer_c is not None:
+        core.timers.cancel(branch.timer_c)
+        branch.timer_c = None
+    _send(core, branch, flow, now)
+    return True
 
 
 def cancel(core: Core, branch: Branch, now: float) -> None:

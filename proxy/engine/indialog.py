@@ -54,6 +54,9 @@ def on_request(
     sender = call.caller if from_caller else dialog.callee
     if request.cseq > sender.cseq:
         sender.cseq = request.cseq
+    if sender.flow is not source and sender.flow.gone:
+        # Its connection broke and it has made another: from now on that is the way to it (RFC 5626 §4.4.1).
+        sender.flow = source
     method = request.method
     if call.state is CallState.CUTTING:
         # Crossed our own BYE (RFC 5407 §3.1.4): the dialog is over; a BYE is answered as its sender expects.
@@ -122,7 +125,20 @@ def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_call
         # RFC 5626 §5.3: an account is reached over the flow it registered or called by, whatever its Contact says.
         flow = peer.flow
         return Target(request.uri, flow, flow.transport, flow.host, flow.port)
-    return by_route_or_uri(core, request)
+    target = by_route_or_uri(core, request)
+    if target is not None and target.transport == "TLS":
+        _same_connection(peer.flow, target)
+    return target
+
+
+def _same_connection(flow: Flow, target: Target) -> None:
+    """RFC 5923 §4: what goes to where the dialog has a TLS connection already takes that one.
+
+    A neighbour's Contact is an address as a rule and its certificate a name, so a new one would not get through.
+    """
+    there = target.flow
+    if there is not None and there.host == flow.host and flow.transport == "TLS" and not flow.gone:
+        target.flow = flow
 
 
 def _bye(core: Core, call: Call, dialog: Dialog, from_caller: bool, now: float) -> None:

@@ -93,6 +93,7 @@ def bindings_found(core: Core, context: Context, bindings: list[str] | None, now
         core.answer(context.txn, row.status, row.phrase, now, extra)
         return
     context.groups = binding_targets(core, bindings)
+    context.to_account = True
     _go(core, context, now)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from policies.reasons import Reason
 from proxy.engine import calls, early, indialog, passing, ping, privacy, session, teardown
-from proxy.engine.forward import Branch, Context, cancel, cancel_all, finish, next_group
+from proxy.engine.forward import Branch, Context, cancel, cancel_all, fall_back, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
 from proxy.sip.serialise import render
@@ -129,6 +130,8 @@ def branch_failed(core: Core, branch: Branch, status: int, now: float) -> None:
     """The branch ended without a final response: 408 timeout, 503 transport (RFC 3261 §16.9), 487 cancelled unsent."""
     context = branch.context
     if context is not None and not branch.done:
+        if status == 503 and branch.instead_of is not None and fall_back(core, branch, now):
+            return
         if status == 503 and branch.target.edge:
             # RFC 5626 §5.3.1: who sent it chose this flow, and is to choose another or let the client register anew.
             status = 430
@@ -230,6 +233,13 @@ def _best_up(core: Core, context: Context, now: float) -> None:
         # RFC 4320 §4.2: a 408 to a non-INVITE comes too late to be of use and blacklists us; silence instead.
         core.stack.abandon(context.txn, now)
         return
+    if (
+        status == 503
+        and context.to_account
+        and not any(b.response or b.status != 503 for b in context.branches)
+    ):
+        _unreached(core, context, now)
+        return
     if status == 503:
         # RFC 3261 §16.7 step 6: a 503 would say that this proxy is overloaded.
         status, response = 500, None
@@ -241,6 +251,14 @@ def _best_up(core: Core, context: Context, now: float) -> None:
     if status in (401, 407):
         _merge_challenges(context, best, response)
     _up(core, context, response, now)
+
+
+def _unreached(core: Core, context: Context, now: float) -> None:
+    """No contact could even be sent to: that is an account that is not registered (RFC 3261 §21.4.18), no failure."""
+    row, extra = core.refusal(Reason.NOT_REGISTERED, "", None)
+    core.answer(context.txn, row.status, row.phrase, now, extra)
+    if context.call is not None:
+        calls.unreached(core, context.call, row.status, now)
 
 
 def _merge_challenges(context: Context, best: Branch, response: Response) -> None:

@@ -25,7 +25,7 @@ _HOPS_MAX: Final = 8192
 class Target:
     """One place to send a request to. `flow` is None while its host is a name that has to be looked up."""
 
-    __slots__ = ("edge", "flow", "host", "port", "routes", "transport", "uri")
+    __slots__ = ("any_transport", "edge", "flow", "host", "port", "routes", "transport", "uri")
 
     def __init__(
         self, uri: str, flow: Flow | None, transport: str, host: str, port: int, routes: tuple[str, ...] = ()
@@ -36,6 +36,8 @@ class Target:
         self.transport = transport
         self.host = host
         self.port = port
+        self.any_transport = False
+        """Its URI leaves the transport open: large requests go by TCP."""
         self.edge = False
         """A flow token named it: when it fails, its sender hears 430."""
         self.routes = routes
@@ -53,13 +55,13 @@ def is_address(host: str) -> bool:
 
 @lru_cache(_HOPS_MAX)
 def _hop(text: str) -> tuple[str, str, int, bool] | None:
-    """(transport, host, port, is an address) that a sip URI asks for; None when it is none."""
+    """(transport, host, port, is an address) that a sip URI asks for, transport "" when open; None: it is no URI."""
     uri = parse_uri(text)
     if uri is None:
         return None
     host = uri.host
     numeric = is_address(host)
-    transport = (uri.params.get("transport") or "udp").upper()
+    transport = (uri.params.get("transport") or "").upper()
     return (
         transport,
         host.strip("[]") if numeric else host,
@@ -74,10 +76,13 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     found = _hop(hop)
     if found is None:
         return None
-    transport, host, port, numeric = found
-    return Target(
+    asked, host, port, numeric = found
+    transport = asked or "UDP"
+    target = Target(
         request_uri, core.flow_to(transport, host, port) if numeric else None, transport, host, port, routes
     )
+    target.any_transport = not asked
+    return target
 
 
 def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:

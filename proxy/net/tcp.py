@@ -183,13 +183,16 @@ class TcpSocket:
         elif not self._secure and not self._websocket:
             self._by_peer[host, port, ""] = connection
         self._counters.connections[self.local.transport] += 1
-        return self._bound.table.get(host, port, self._number)
+        flow = self._bound.table.get(host, port, self._number)
+        flow.open = True
+        return flow
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone: so is every flow that was sent over it."""
         flow = getattr(connection, "flow", None)
         if flow is None or self._by_number.pop(flow.conn, None) is None:
             return
+        flow.open = False
         self._counters.connections[self.local.transport] -= 1
         peer = (flow.host, flow.port, connection.dialled.name if connection.dialled is not None else "")
         if self._by_peer.get(peer) is connection:

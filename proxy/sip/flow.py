@@ -35,7 +35,7 @@ class Local:
 class Flow:
     """One peer on one transport of one of our sockets. Compared by identity."""
 
-    __slots__ = ("__weakref__", "conn", "host", "local", "name", "port", "transport")
+    __slots__ = ("__weakref__", "conn", "host", "local", "name", "open", "port", "transport")
 
     def __init__(
         self, transport: str, host: str, port: int, local: Local, conn: int = 0, name: str = ""
@@ -49,6 +49,13 @@ class Flow:
         """0 for UDP. For streams the connection's number; 0 there means: any to this peer, or open one."""
         self.name = name
         """Over TLS and with conn = 0 the host name that the peer's certificate must have; "" = its address."""
+        self.open = False
+        """With conn > 0: the connection stands. Whoever holds it keeps this right and keeps the flow while it does."""
+
+    @property
+    def gone(self) -> bool:
+        """A connection that stands no more: its number never comes back, so nothing can be sent there any more."""
+        return self.conn > 0 and not self.open
 
     @property
     def reliable(self) -> bool:

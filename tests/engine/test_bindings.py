@@ -210,8 +210,12 @@ def test_the_very_socket_is_preferred_and_one_of_its_kind_will_do() -> None:
 
 def test_a_connection_is_known_only_to_the_process_that_holds_it() -> None:
     tcp = binding(transport="TCP", conn=17)
-    assert flow_of(tcp, "here", TABLES) is TCP4.get("203.0.113.9", 40000, 17)
-    assert flow_of(tcp, "another process", TABLES) is TCP4.get("203.0.113.9", 40000, 0)
+    flow = TCP4.get("203.0.113.9", 40000, 17)
+    flow.open = True
+    assert flow_of(tcp, "here", TABLES) is flow
+    assert flow_of(tcp, "another process", TABLES) is None
+    flow.open = False
+    assert flow_of(tcp, "here", TABLES) is None
 
 
 def test_without_a_socket_of_the_kind_there_is_no_flow() -> None:

@@ -86,7 +86,11 @@ class World:
         snapshot = self._loaded(callgate=callgate, plans=plans, subscribers=subscribers)
         self.udp = FlowTable(Local("UDP", "192.0.2.1", 5060, 4))
         self.tcp = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
-        self.engine = Engine(snapshot, [self.udp, self.tcp], random.Random(1), "test", b"secret")
+        self.tls = FlowTable(Local("TLS", "192.0.2.1", 5061, 4))
+        self.wss = FlowTable(Local("WSS", "192.0.2.1", 443, 4))
+        self.engine = Engine(
+            snapshot, [self.udp, self.tcp, self.tls, self.wss], random.Random(1), "test", b"secret"
+        )
         self.engine.core.wall_offset = WALL
         self.now = 0.0
         self.sent: list[Transmit] = []

@@ -1,0 +1,241 @@
+"""Accounts whose connection broke, and neighbours that are on one: who is reached how, and who is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policies.lease import Outcome
+from policies.verdicts import Admitted
+from proxy.engine.bindings import Binding, to_record
+from proxy.engine.effects import AskBindings
+from proxy.engine.events import BindingsFound, FlowFailed
+from proxy.sip.flow import Flow
+from proxy.sip.message import Request
+from tests.certificates import Authority
+from tests.engine.world import CALLGATE, Phone, World, set_up
+
+BOB = "sip:bob@example.com"
+BROWSER = "sip:k3j2@8v1u2.invalid;transport=ws"
+
+
+def record(flow: Flow, uri: str = BROWSER, instance: str = "test") -> str:
+    return to_record(
+        Binding(
+            uri=uri,
+            contact=f"<{uri}>",
+            q=1000,
+            expires_at=2_000_000_000,
+            updated_at=1_785_000_000,
+            transport=flow.transport,
+            host=flow.host,
+            port=flow.port,
+            conn=flow.conn,
+            local_host=flow.local.host,
+            local_port=flow.local.port,
+            instance=instance,
+        )
+    )
+
+
+class Connected(Phone):
+    """bob on a stream connection of its own."""
+
+    def __init__(
+        self, world: World, transport: str = "WSS", host: str = "203.0.113.5", number: int = 7
+    ) -> None:
+        table = {"TCP": world.tcp, "TLS": world.tls, "WSS": world.wss}[transport]
+        super().__init__(world, host, "bob", 40001, table)
+        self.flow = table.get(host, 40001, number)
+        self.flow.open = True
+
+    def breaks(self) -> None:
+        """As the network tells it."""
+        self.flow.open = False
+        self.world.handle(FlowFailed(self.flow))
+
+
+def registered(world: World, *records: str) -> Phone:
+    world.auto = lambda leg: Admitted(leg.lease, list(records) if leg.aor else None)
+    return Phone(world, "192.0.2.10", "alice")
+
+
+def test_a_browser_is_called_over_its_connection_and_routes_say_ws(world: World) -> None:
+    bob = Connected(world)
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    [invite] = bob.requests()
+    assert invite.uri == BROWSER
+    assert invite.via.value.startswith("SIP/2.0/WSS 192.0.2.1:443;")
+    # RFC 7118 §5.3: "ws" in a URI, with TLS below it or not.
+    assert invite.all_values("record-route")[0].startswith("<sip:192.0.2.1:443;transport=ws;lr;c=")
+    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
+    [_, ok] = caller.got()
+    assert not isinstance(ok, Request)
+    caller.within("ACK", ok, 1)
+    caller.within("INFO", ok, 2)
+    assert [request.method for request in bob.requests()] == ["ACK", "INFO"]
+
+
+@pytest.mark.parametrize("transport", ["TCP", "TLS", "WSS"])
+def test_who_is_known_to_be_gone_is_not_registered_and_nothing_is_charged(
+    world: World, transport: str
+) -> None:
+    bob = Connected(world, transport)
+    caller = registered(world, record(bob.flow))
+    bob.breaks()
+    caller.invite(BOB)
+    assert caller.statuses() == [100, 480]
+    assert {outcome for _, outcome in world.released} == {Outcome.VOID}
+    assert bob.got() == []
+    world.idle()
+
+
+def test_of_two_contacts_the_one_that_is_there_rings(world: World) -> None:
+    gone, there = Connected(world, number=7), Connected(world, number=8)
+    caller = registered(world, record(gone.flow), record(there.flow, BROWSER.replace("k3", "k4")))
+    gone.breaks()
+    caller.invite(BOB)
+    assert gone.got() == []
+    assert [request.method for request in there.requests()] == ["INVITE"]
+
+
+def test_who_turns_out_to_be_gone_is_not_registered_and_nothing_is_charged(world: World) -> None:
+    bob = Connected(world)
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    assert [request.method for request in bob.requests()] == ["INVITE"]
+    bob.breaks()
+    assert caller.statuses() == [100, 480]
+    assert {outcome for _, outcome in world.released} == {Outcome.VOID}
+    [told] = world.records
+    assert (told.decision, told.outcome, told.reason, told.status) == (
+        "admitted",
+        "rejected",
+        "not_registered",
+        480,
+    )
+    world.idle()
+
+
+def test_one_busy_and_one_gone_is_busy(world: World) -> None:
+    gone, busy = Connected(world, number=7), Connected(world, number=8)
+    caller = registered(world, record(gone.flow), record(busy.flow, BROWSER.replace("k3", "k4")))
+    caller.invite(BOB)
+    [invite] = busy.requests()
+    busy.answer(invite, 486, "Busy Here")
+    gone.breaks()
+    assert caller.statuses() == [100, 486]
+    assert {outcome for _, outcome in world.released} == {Outcome.FAIL}
+
+
+def test_a_message_to_who_turns_out_to_be_gone(world: World) -> None:
+    bob = Connected(world)
+    caller = registered(world)
+    caller.request("MESSAGE", BOB, "m1", 1, "<sip:alice@example.com>;tag=a", f"<{BOB}>")
+    [ask] = world.of(AskBindings)
+    world.handle(BindingsFound([record(bob.flow)], ask.user))
+    assert [request.method for request in bob.requests()] == ["MESSAGE"]
+    bob.breaks()
+    assert caller.statuses() == [480]
+
+
+def test_a_phone_on_tcp_without_nat_is_connected_to_anew(world: World) -> None:
+    bob = Connected(world, "TCP")
+    contact = "sip:bob@203.0.113.5:5070;transport=tcp"
+    caller = registered(world, record(bob.flow, contact))
+    bob.breaks()
+    caller.invite(BOB)
+    [invite] = Phone(world, "203.0.113.5", "bob", 5070, world.tcp).requests()
+    assert invite.uri == contact
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "sip:bob@10.0.0.5:5060;transport=tcp",
+        "sip:bob@203.0.113.5:5070",
+        "sip:bob@phone.example;transport=tcp",
+    ],
+)
+def test_one_behind_nat_or_with_another_contact_is_not(world: World, contact: str) -> None:
+    bob = Connected(world, "TCP")
+    caller = registered(world, record(bob.flow, contact))
+    bob.breaks()
+    caller.invite(BOB)
+    assert caller.statuses() == [100, 480]
+
+
+def test_a_connection_of_another_instance_is_not_ours_to_use(world: World) -> None:
+    bob = Connected(world)
+    caller = registered(world, record(bob.flow, instance="another"))
+    caller.invite(BOB)
+    assert caller.statuses() == [100, 480]
+
+
+def test_who_comes_back_by_another_connection_is_reached_there(world: World) -> None:
+    bob = Connected(world, number=7)
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    [invite] = bob.requests()
+    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
+    [_, ok] = caller.got()
+    assert not isinstance(ok, Request)
+    caller.within("ACK", ok, 1)
+    bob.got()
+    bob.breaks()
+    again = Connected(world, number=9)
+    again.back("INFO", invite, "t1", 1)
+    assert [request.method for request in caller.requests()] == ["INFO"]
+    caller.within("INFO", ok, 2)
+    assert [request.method for request in again.requests()] == ["INFO"]
+
+
+def test_another_connection_takes_nothing_over_while_the_first_stands(world: World) -> None:
+    bob = Connected(world, number=7)
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    [invite] = bob.requests()
+    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
+    [_, ok] = caller.got()
+    assert not isinstance(ok, Request)
+    caller.within("ACK", ok, 1)
+    bob.got()
+    other = Connected(world, number=9)
+    other.back("INFO", invite, "t1", 1)
+    caller.requests()
+    caller.within("INFO", ok, 2)
+    assert [request.method for request in bob.requests()] == ["INFO"]
+
+
+def listening_tls(folder: Path) -> str:
+    """The usual configuration, with a TLS listener."""
+    certificate = Authority(folder).issue("a", "sip.example.com")
+    return CALLGATE.replace("listen: [", 'listen: ["tls://192.0.2.1", ') + (
+        f"tls: {{certificates: [{{certificate: {certificate.certificate}, key: {certificate.key}}}]}}\n"
+    )
+
+
+def test_within_a_dialog_over_tls_the_connection_is_used_again(tmp_path: Path) -> None:
+    """RFC 5923 §4. The provider's Contact is an address, and its certificate has a name."""
+    targets = '"sip:192.0.2.20:5060", "sip:192.0.2.21:5060"'
+    world = World(tmp_path, listening_tls(tmp_path).replace(targets, '"sip:192.0.2.20;transport=tls"'))
+    caller = Phone(world, "192.0.2.10", "alice")
+    provider = Phone(world, "192.0.2.20", "provider", 5061, world.tls)
+    provider.address = "192.0.2.20:5099;transport=tls"
+    caller.invite("sip:4930@example.com")
+    [invite] = provider.requests()
+    assert invite.via.value.startswith("SIP/2.0/TLS ")
+    provider.answer(invite, 200, "OK")
+    [_, ok] = caller.got()
+    assert not isinstance(ok, Request)
+    caller.within("ACK", ok, 1)
+    caller.within("BYE", ok, 2)
+    assert [request.method for request in provider.requests()] == ["ACK", "BYE"]
+
+
+def test_a_dialog_over_udp_goes_on_over_udp(world: World) -> None:
+    caller, callee, _, ok = set_up(world)
+    caller.within("BYE", ok, 2)
+    assert [request.method for request in callee.requests()] == ["BYE"]
