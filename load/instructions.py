@@ -125,8 +125,8 @@ class Stand:
         limiter = Limiter(
             self.driver,
             StoreCounters(),
-            instance="load",
             url="redis://127.0.0.1:1/0",
+            instance="00000001",
             spool_path=folder / "spool",
         )
         self.store = Answers(limiter)

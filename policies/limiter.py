@@ -22,6 +22,7 @@ from policies.heritage import Heir, Heritage
 from policies.lease import Leg, Outcome
 from policies.link import NO_REPLY, Link, ignored
 from policies.notices import Notices
+from policies.payers import Payers
 from policies.places import Places
 from policies.registrations import RegisterRequest, Registrations, RegistrationsUser, texts
 from policies.renewal import Renewal
@@ -118,6 +119,7 @@ class Limiter:
             self._heritage.forget,
             lease_s=lease_s,
         )
+        self.payers = Payers(self._link, scripts, self._asker)
         self._notices = Notices(url, self._noticed)
         self._registrations = Registrations(
             self._link, scripts, self._heads, user, nonce_life=self._nonce_life, contacts_max=contacts_max

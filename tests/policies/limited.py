@@ -167,9 +167,11 @@ async def bench(
     lease_s: float = 30.0,
     instance: str = "00000001",
     spool_size_max: int = 1 << 20,
+    known: dict[tuple[str, Mode], Limits] | None = None,
 ) -> AsyncIterator[Bench]:
     async with proxied(redis) as proxy:
         user, counters, told = User(admits=admits), StoreCounters(), list[str]()
+        user.known = known or {}
         limiter = Limiter(
             user,
             counters,

@@ -1,0 +1,175 @@
+"""Several instances on one store: a moment of exhaustion that moves, leases that are cleared, calls of the dead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+from redis import Redis
+
+from policies import keys, notices
+from policies.lease import Leg, Outcome
+from policies.verdicts import Admitted
+from tests.policies.limited import DAY, Bench, bench, leg
+from tests.policies.linked import until
+from tests.policies.scripted import limit, limits
+from tests.redis import PrivateRedis
+
+BUDGET = limits(total=limit("total_duration", 100_000, DAY, "both"))
+
+
+@asynccontextmanager
+async def two(redis: PrivateRedis, folder: Path, lease_s: float) -> AsyncIterator[tuple[Bench, Bench]]:
+    async with AsyncExitStack() as stack:
+        made = []
+        for number in (1, 2):
+            own = folder / str(number)
+            own.mkdir()
+            made.append(
+                await stack.enter_async_context(
+                    bench(redis, own, lease_s=lease_s, instance=f"0000000{number}")
+                )
+            )
+        yield made[0], made[1]
+
+
+async def both_listen(redis: Redis) -> None:
+    await until(lambda: redis.pubsub_numsub(keys.NOTICES)[0][1] == 2)
+
+
+async def talks(b: Bench, one: Leg) -> None:
+    assert isinstance(await b.admit(one), Admitted)
+    told = len(b.user.budgets)
+    b.limiter.answered(one, "dialog")
+    await until(lambda: len(b.user.budgets) > told)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def awaited() -> None:
+        await main()
+
+    uvloop.run(awaited())
+
+
+def test_an_answer_elsewhere_moves_the_moment_at_once(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    """SPEC §3, rule 3; leases of a minute, so it is not a renewal that told."""
+
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=60) as (one, other):
+            await both_listen(redis_client)
+            first, second = leg(BUDGET), leg(BUDGET)
+            await talks(one, first)
+            assert one.user.budgets[-1] == pytest.approx(100, abs=1)
+            await talks(other, second)
+            await until(lambda: len(one.user.budgets) == 2)
+            assert one.user.budgets[-1] == pytest.approx(50, abs=1)
+            other.limiter.release(second, Outcome.SUCCESS)
+            await until(lambda: len(one.user.budgets) == 3)
+            assert one.user.budgets[-1] == pytest.approx(100, abs=2)
+
+    run(main)
+
+
+def test_a_notice_that_is_lost_comes_with_the_next_renewal(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody hears anything.
+    monkeypatch.setattr(notices, "NOTICES", "elsewhere")
+
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=2) as (one, other):
+            await talks(one, leg(BUDGET))
+            await talks(other, leg(BUDGET))
+            await until(lambda: one.user.budgets[-1] is not None and one.user.budgets[-1] < 51)
+
+    run(main)
+
+
+def test_whose_lease_was_cleared_is_told_and_cannot_take_it_anew(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=60) as (one, other):
+            await both_listen(redis_client)
+            cleared, stays = leg(BUDGET), leg(BUDGET)
+            await talks(one, cleared)
+            await talks(one, stays)
+            assert await other.limiter.payers.release(BUDGET, cleared.lease) == [cleared.lease]
+            await until(lambda: one.user.lost == [cleared])
+            assert one.lines() == {"to": [stays.lease]}
+            # Its call ends all the same, and that changes nothing.
+            one.limiter.release(cleared, Outcome.SUCCESS)
+            one.limiter.release(stays, Outcome.SUCCESS)
+            await until(lambda: one.lines() == {})
+
+    run(main)
+
+
+def test_calls_of_an_instance_that_died_are_taken_up_once_their_leases_have_lapsed(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=2) as (one, other):
+            for b in (one, other):
+                b.user.known["alice", "gateway"] = BUDGET
+            await talks(one, leg(BUDGET, lease="00000001a"))
+            await one.away()  # it says nothing any more
+            await until(lambda: len(other.user.inherited) == 1)
+            [call] = other.user.inherited
+            assert (call.lease, call.dialog, call.held) == ("00000001a", "dialog", False)
+            assert call.exhausts_in == pytest.approx(98, abs=1.5)
+            await until(lambda: redis_client.exists(keys.index_key("00000001")) == 0)
+
+    run(main)
+
+
+def test_started_again_it_finds_what_it_left(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    payer = limits(lines=2)
+
+    async def first_life() -> None:
+        async with bench(redis_server, tmp_path) as b:
+            await talks_on(b, leg(payer, lease="00000001a"))
+            await b.admit(leg(payer, lease="00000001b"))
+            await b.away()
+
+    async def second_life() -> None:
+        async with bench(redis_server, tmp_path, known={("alice", "gateway"): payer}) as b:
+            await until(lambda: len(b.user.inherited) == 1)
+            [call] = b.user.inherited
+            assert (call.lease, call.held) == ("00000001a", True)
+            # The attempt died with its instance; the call's line is still its own.
+            await until(lambda: b.lines() == {"to": ["00000001a"]})
+            taken = leg(payer, lease="00000001a")
+            b.limiter.hold(taken, 5.0, call.dialog)
+            b.limiter.release(taken, Outcome.SUCCESS)
+            await until(lambda: b.lines() == {})
+
+    run(first_life)
+    run(second_life)
+
+
+async def talks_on(b: Bench, one: Leg) -> None:
+    """Of a payer without a budget, of whom nobody is told anything."""
+    await b.admit(one)
+    b.limiter.answered(one, "dialog")
+    await until(lambda: b.lines().get("to") == [one.lease])
+
+
+def test_others_are_told_to_read_their_files_again(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=60) as (one, other):
+            await both_listen(redis_client)
+            one.limiter.tell_others_to_reload()
+            await until(lambda: other.user.reloads == 1)
+            assert one.user.reloads == 0
+
+    run(main)
