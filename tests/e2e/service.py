@@ -137,9 +137,18 @@ class Callgate:
 
     def start(self) -> None:
         """Returns when /readyz says that it takes calls."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Returns at once."""
         program = Path(sys.executable).with_name("callgate")
         argv = [str(program), "serve", "-c", str(self.config)]
         self.child = self._processes.start("callgate", argv, self._log, cwd=self.folder)
+
+    def await_ready(self) -> None:
+        """Until /readyz says that it takes calls."""
+        assert self.child is not None
         wait_until("/readyz says 200", self.ready, self.child, PATIENCE_S)
 
     def terminate(self) -> None:

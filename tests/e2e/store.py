@@ -47,3 +47,8 @@ class Store:
             os.kill(self._redis.pid, signal.SIGCONT)
         else:
             self._redis.start()
+
+    def is_back_empty(self) -> None:
+        """It was gone, and has lost what it held."""
+        (self._redis.socket.parent / "dump.rdb").unlink(missing_ok=True)
+        self._redis.start()

@@ -1,0 +1,70 @@
+"""One system for most cases, with the customers of all modules that run; what fails, dies or is emptied has its own.
+
+LIMITS=long (what `make limits` sets) plays the long form: more calls, more instances of the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.net import Net
+from tests.limits.system import Bought
+from tests.limits.table import Table
+from tests.limits.under_callgate import UnderCallgate, under_callgate
+
+_TABLE = pytest.StashKey[Table]()
+FOLDER = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """The long form."""
+    return os.environ.get("LIMITS") == "long"
+
+
+@pytest.fixture(scope="session")
+def net() -> Net:
+    return Net()
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Table:
+    return request.config.stash.setdefault(_TABLE, Table())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    table = config.stash.get(_TABLE, None)
+    if table is not None and table.rows:
+        terminalreporter.section("limits: case, expected, seen")
+        for line in table.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def customers(request: pytest.FixtureRequest) -> dict[str, Bought]:
+    """CUSTOMERS of all modules of this run."""
+    found: dict[str, Bought] = {}
+    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
+    for module in sorted(modules, key=lambda module: str(module.__file__)):
+        if Path(str(module.__file__)).parent != FOLDER:
+            continue
+        for name, bought in getattr(module, "CUSTOMERS", {}).items():
+            assert name not in found, f"two cases have a customer {name}"
+            found[name] = bought
+    return found
+
+
+@pytest.fixture(scope="session")
+def system(
+    net: Net, customers: dict[str, Bought], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[UnderCallgate]:
+    """Two instances on one store, which most cases share."""
+    with under_callgate(net, tmp_path_factory.mktemp("limits"), customers) as started:
+        yield started
+        assert started.alarms() == []

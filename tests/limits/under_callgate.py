@@ -1,0 +1,201 @@
+"""callgate under the suite: real processes on a private Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from load.processes import Processes
+from tests.e2e.net import PATIENCE_S, POLL_S, Net
+from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
+from tests.e2e.store import Store
+from tests.limits.system import Address, Bought, Cdr
+from tests.redis import private_redis
+
+_CALLERS, _CALLEES, _SOFTPHONES, _NOBODY = Net.TRUSTED, Net.PROVIDERS, Net.SOFTPHONE, Net.PROVIDERS + 1
+T1 = "60ms"
+"""A silent side is given up after 64 of these: 3.8 s."""
+
+
+def _settings(net: Net, url: str, host: int, store: Settings) -> Settings:
+    settings = settings_of(net, url, host)
+    trusted = settings["trunks"]["trusted"]
+    callee = f"sip:{net.host(_CALLEES)}:{net.sip_port}"
+    nobody = f"sip:{net.host(_NOBODY)}:{net.sip_port};transport=tcp"
+    settings["trunks"] = {
+        "trusted": trusted,
+        "callee": {"targets": [callee]},
+        "nobody": {"targets": [nobody]},
+        "nobody-then-callee": {"targets": [nobody, callee]},
+    }
+    settings["routes"] = [
+        {"match": "^1", "to": "callee"},
+        {"match": "^2", "to": "nobody"},
+        {"match": "^3", "to": "nobody-then-callee"},
+    ]
+    settings["store"].update(store)
+    settings["timers"] = {"t1": T1, "t2": "1s", "drain_timeout": "1s"}
+    settings["auth"]["nonce_secret"] = "the same on all"
+    settings["log"]["level"] = "info"
+    return settings
+
+
+class CallgateInstance:
+    """One `callgate serve`."""
+
+    def __init__(self, service: Callgate) -> None:
+        self.service = service
+        self._cdrs: list[Cdr] = []
+        self._read = 0
+
+    @property
+    def address(self) -> Address:
+        return self.service.address()
+
+    async def start(self) -> None:
+        self.service.launch()
+        await self._until("it takes calls", self.ready)
+
+    def kill(self) -> None:
+        self.service.kill()
+
+    def drain(self) -> None:
+        self.service.terminate()
+
+    def ready(self) -> bool:
+        return self.service.ready()
+
+    async def hang_up(self, call_id: str) -> None:
+        program = str(Path(sys.executable).with_name("callgate"))
+        config = str(self.service.config)
+        child = await asyncio.create_subprocess_exec(
+            program, "hangup", "-c", config, call_id, cwd=self.service.folder, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await child.wait() == 0, f"hangup {call_id}"
+
+    async def reload(self) -> None:
+        before = self._reloads()
+        self.service.reload()
+        await self._until("it has read its files again", lambda: self._reloads() > before)
+
+    def cdrs(self) -> list[Cdr]:
+        """What is new is read; what was read before is kept."""
+        path = self.service.folder / "cdr.jsonl"
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read)
+                whole = file.read().rpartition(b"\n")[0]
+            self._read += len(whole) + 1 if whole else 0
+            self._cdrs += [_cdr(json.loads(line)) for line in whole.splitlines()]
+        return self._cdrs
+
+    def _reloads(self) -> int:
+        return sum(line["event"] == "reloaded" for line in self.service.log())
+
+    async def _until(self, what: str, true: Any) -> None:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while not true():
+            assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {PATIENCE_S:g} s"
+            await asyncio.sleep(POLL_S)
+
+
+def _cdr(record: Mapping[str, Any]) -> Cdr:
+    return Cdr(
+        record["call_id"],
+        tuple(record["payers"]),
+        record["outcome"],
+        record["duration_s"],
+        record["reason"],
+    )
+
+
+class UnderCallgate:
+    """Made by `under_callgate`."""
+
+    domain, password = DOMAIN, PASSWORD
+
+    def __init__(self, net: Net, instances: list[CallgateInstance], store: Store, lease_s: float) -> None:
+        self.callers: Address = net.host(_CALLERS), net.sip_port
+        self.callees: Address = net.host(_CALLEES), net.sip_port
+        self.softphones: Address = net.host(_SOFTPHONES), net.sip_port
+        self.instances = instances
+        self.store = Failing(store)
+        self.lease_s = lease_s
+
+    def cdrs(self) -> list[Cdr]:
+        return [cdr for instance in self.instances for cdr in instance.cdrs()]
+
+    async def change(self, limits: Mapping[str, Mapping[str, str | int]]) -> None:
+        for instance in self.instances:
+            service = instance.service
+            for customer, theirs in limits.items():
+                service.tariffs[customer] = replace(service.tariffs[customer], limits=theirs)
+            service.write()
+        for instance in self.instances:
+            await instance.reload()
+
+    def alarms(self) -> list[str]:
+        """What none of them may have said: an exception of its own, a lost outcome."""
+        lines = [line for instance in self.instances for line in instance.service.log()]
+        return [str(line) for line in lines if "Traceback" in str(line) or "ALARM" in str(line)]
+
+
+class Failing:
+    """The store's failures by name."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def hangs(self) -> None:
+        self._store.fails("hangs")
+
+    def is_gone(self) -> None:
+        self._store.fails("is-gone")
+
+    def is_back(self) -> None:
+        self._store.is_back()
+
+    def is_back_empty(self) -> None:
+        self._store.is_back_empty()
+
+
+@contextmanager
+def under_callgate(
+    net: Net,
+    folder: Path,
+    customers: Mapping[str, Bought],
+    *,
+    instances: int = 2,
+    first_host: int = 1,
+    lease_s: float = 10.0,
+    deadline: str = "5s",
+    on_store_failure: str = "refuse",
+) -> Iterator[UnderCallgate]:
+    """Instances at hosts from `first_host` on, with a store of their own."""
+    tariffs = {name: Tariff(bought.limits, mode="gateway") for name, bought in customers.items()}
+    how = {"lease": f"{lease_s:g}s", "deadline": deadline, "on_store_failure": on_store_failure}
+    with private_redis() as redis, Processes() as processes:
+        made = []
+        for n in range(instances):
+            settings = _settings(net, redis.url, first_host + n, how)
+            service = Callgate(processes, folder / f"instance{first_host + n}", settings, tariffs)
+            service.launch()
+            made.append(CallgateInstance(service))
+        for instance in made:
+            instance.service.await_ready()
+        system = UnderCallgate(net, made, Store(redis), lease_s)
+        try:
+            yield system
+        finally:
+            for instance in made:
+                # A drain would wait for calls that a case has left behind.
+                if instance.service.child is not None:
+                    instance.service.running.popen.send_signal(signal.SIGKILL)
+
