@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.net import Net
+from tests.limits.stage import Scene, play_all
 from tests.limits.system import Bought
 from tests.limits.table import Table
 from tests.limits.under_callgate import UnderCallgate, under_callgate
@@ -49,14 +51,25 @@ def pytest_terminal_summary(
 @pytest.fixture(scope="session")
 def customers(request: pytest.FixtureRequest) -> dict[str, Bought]:
     """CUSTOMERS of all modules of this run."""
-    found: dict[str, Bought] = {}
+    return _of_all(request, "CUSTOMERS")
+
+
+@pytest.fixture(scope="session")
+def played(request: pytest.FixtureRequest, system: UnderCallgate) -> dict[str, Any]:
+    """SCENES of all modules of this run, played at once: they take time and little else. What each saw, or raised."""
+    scenes: dict[str, Scene[Any]] = _of_all(request, "SCENES")
+    return play_all(system, scenes)
+
+
+def _of_all(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
     for module in sorted(modules, key=lambda module: str(module.__file__)):
         if Path(str(module.__file__)).parent != FOLDER:
             continue
-        for name, bought in getattr(module, "CUSTOMERS", {}).items():
-            assert name not in found, f"two cases have a customer {name}"
-            found[name] = bought
+        for key, value in getattr(module, name, {}).items():
+            assert key not in found, f"{name}: two cases have {key}"
+            found[key] = value
     return found
 
 

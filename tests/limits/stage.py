@@ -152,7 +152,10 @@ class Stage:
         return self.now()
 
 
-async def _on_stage(system: System, scene: Callable[[Stage], Awaitable[T]]) -> T:
+Scene = Callable[[Stage], Awaitable[T]]
+
+
+async def _on_stage(system: System, scene: Scene[T]) -> T:
     agents = [await Agent.at(address) for address in (system.callers, system.callees, system.softphones)]
     try:
         return await scene(Stage(system, *agents))
@@ -161,18 +164,17 @@ async def _on_stage(system: System, scene: Callable[[Stage], Awaitable[T]]) -> T
             agent.close()
 
 
-def play(system: System, scene: Callable[[Stage], Awaitable[T]]) -> T:
+def play(system: System, scene: Scene[T]) -> T:
     """Play one scene and return what it saw."""
     return asyncio.run(_on_stage(system, scene))
 
 
-def play_all(
-    system: System, scenes: Mapping[str, Callable[[Stage], Awaitable[T]]]
-) -> dict[str, T | BaseException]:
+def play_all(system: System, scenes: Mapping[K, Scene[T]]) -> dict[K, T | BaseException]:
     """Play scenes all at once. One that fails does not end the others: its exception is what it saw."""
 
     async def all_at_once(stage: Stage) -> list[T | BaseException]:
-        return list(await asyncio.gather(*(scene(stage) for scene in scenes.values()), return_exceptions=True))
+        playing = [asyncio.ensure_future(scene(stage)) for scene in scenes.values()]
+        return list(await asyncio.gather(*playing, return_exceptions=True))
 
     return dict(zip(scenes, play(system, all_at_once), strict=True))
 

@@ -245,7 +245,7 @@ async def CANCEL_on_the_heels_of_the_INVITE(scene: Scene) -> None:
     assert (await call.caller.hears_final()).status == 487
 
 
-@_way(store_hangs=True)
+@_way(**_FAIL, store_hangs=True)
 async def CANCEL_while_the_limits_are_asked(scene: Scene) -> None:
     call = scene.call(rings)
     await call.caller.hears(100)

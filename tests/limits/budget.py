@@ -1,0 +1,50 @@
+"""A shared budget of talk time, reckoned from what the callers saw: when it was used up, and when they were cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.limits.probes import NO_TALK
+from tests.limits.stage import Call, Stage
+
+BYE_S = 1.0
+"""So long a BYE may take after the moment of exhaustion."""
+EARLY_S = 0.15
+"""A caller sees the answer a little later than the system does."""
+
+
+def exhausted_at(calls: Sequence[Call], budget_s: float) -> float:
+    """When calls that began when their callers saw the answer, and that nobody hung up, have talked so long together."""
+    starts = sorted(call.answered_at for call in calls)
+    used, now, running = 0.0, starts[0], 0
+    for start in starts:
+        if used + running * (start - now) >= budget_s:
+            break
+        used, now, running = used + running * (start - now), start, running + 1
+    return now + (budget_s - used) / running
+
+
+async def cut_all(calls: Sequence[Call], budget_s: float) -> tuple[float, float]:
+    """All are cut, on both sides, with the reason. Returns how long after the exhaustion the first and last BYE came."""
+    ends = []
+    for call in calls:
+        await call.cut()
+        for side in (call.caller, call.callee):
+            assert side.bye is not None
+            assert side.bye["reason"] == 'SIP ;cause=402 ;text="total_duration reached"'
+            ends.append(side.bye.at)
+    moment = exhausted_at(calls, budget_s)
+    return min(ends) - moment, max(ends) - moment
+
+
+def in_time(first: float, last: float) -> bool:
+    return -EARLY_S <= first <= last <= BYE_S
+
+
+async def refused_everywhere(stage: Stage, who: str) -> bool:
+    """No instance lets another call through."""
+    for at in range(len(stage.system.instances)):
+        call = stage.call(who, at=at)
+        if await call.decided() or call.refusal() != NO_TALK:
+            return False
+    return True
