@@ -54,11 +54,12 @@ class Leg:
         self.bye_answer = 200
         """What it says to a BYE; 0 = nothing."""
         self.reinvite_answer = 488
+        self.has_answered = False
+        """As callee: a final answer to the INVITE has left."""
         self.answers_cancelled = False
         """As callee: answer the INVITE with 200 when a CANCEL comes, as if they had crossed."""
         self._invite: Message | None = None
         self._invite_sent: tuple[str, list[str]] = ("", [])
-        self._final_sent = False
         self._repeated: dict[str, asyncio.TimerHandle] = {}
         """What is sent again until it is answered, by branch or tag."""
         self._timers: list[asyncio.TimerHandle] = []
@@ -205,7 +206,7 @@ class Leg:
             self.dialogs[tag] = Dialog(local, remote, invite.routes, invite.target, cseq=0)
             # RFC 3261 §13.3.1.4: a 2xx is repeated until its ACK comes.
             self._repeat(tag, data, T1, first=False)
-        self._final_sent = self._final_sent or status >= 200
+        self.has_answered = self.has_answered or status >= 200
 
     def answer(self) -> None:
         self.reply(200)
@@ -256,7 +257,7 @@ class Leg:
             dialog.acked = True
         elif method == "CANCEL":
             self.agent.reply(message, source, 200, self.tag)
-            if not self._final_sent:
+            if not self.has_answered:
                 self.reply(200 if self.answers_cancelled else 487)
         elif method == "BYE":
             for tag in (message.to_tag, message.from_tag):
