@@ -14,7 +14,7 @@ EARLY_S = 0.15
 
 
 def exhausted_at(calls: Sequence[Call], budget_s: float) -> float:
-    """When calls that began when their callers saw the answer, and that nobody hung up, have talked so long together."""
+    """When calls that began when their callers saw the answer, and nobody hung up, have talked so long together."""
     starts = sorted(call.answered_at for call in calls)
     used, now, running = 0.0, starts[0], 0
     for start in starts:
@@ -25,7 +25,7 @@ def exhausted_at(calls: Sequence[Call], budget_s: float) -> float:
 
 
 async def cut_all(calls: Sequence[Call], budget_s: float) -> tuple[float, float]:
-    """All are cut, on both sides, with the reason. Returns how long after the exhaustion the first and last BYE came."""
+    """All are cut, on both sides, with the reason. Returns when the first and last BYE came, from the exhaustion on."""
     ends = []
     for call in calls:
         await call.cut()

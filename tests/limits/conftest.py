@@ -38,9 +38,7 @@ def table(request: pytest.FixtureRequest) -> Table:
     return request.config.stash.setdefault(_TABLE, Table())
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     table = config.stash.get(_TABLE, None)
     if table is not None and table.rows:
         terminalreporter.section("limits: case, expected, seen")

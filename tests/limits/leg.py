@@ -161,7 +161,7 @@ class Leg:
             self._stop("invite")
             known = [one for one in self.all(status) if one.to_tag == message.to_tag]
             if known and status >= 180:
-                if status >= 300 or status >= 200 and self.acks:
+                if status >= 300 or (status >= 200 and self.acks):
                     self.ack(message)
                 return
             if 200 <= status < 300:
@@ -283,7 +283,10 @@ class Leg:
 
     def _within(self, dialog: Dialog, method: str, cseq: int, branch: str) -> list[str]:
         host, port = self.agent.address
-        lines = [f"Via: SIP/2.0/UDP {host}:{port};branch={branch}", *(f"Route: {one}" for one in dialog.routes)]
+        lines = [
+            f"Via: SIP/2.0/UDP {host}:{port};branch={branch}",
+            *(f"Route: {one}" for one in dialog.routes),
+        ]
         lines += ["Max-Forwards: 70", f"From: {dialog.local}", f"To: {dialog.remote}"]
         lines += [f"Call-ID: {self.call_id}", f"CSeq: {cseq} {method}"]
         return lines if method in ("BYE", "ACK") else [*lines, f"Contact: <sip:again@{host}:{port}>"]
@@ -298,7 +301,9 @@ class Leg:
         if self.dead or age > GIVE_UP_S:
             self._repeated.pop(key, None)
             return
-        self._repeated[key] = self._loop.call_later(wait, self._again, key, data, min(2 * wait, T2), age + wait)
+        self._repeated[key] = self._loop.call_later(
+            wait, self._again, key, data, min(2 * wait, T2), age + wait
+        )
 
     def _again(self, key: str, data: bytes, wait: float, age: float) -> None:
         self._repeat(key, data, wait, age=age)

@@ -30,7 +30,18 @@ _RUN = f"{os.getpid():x}{os.urandom(3).hex()}"
 class Message:
     """One that came, and when."""
 
-    __slots__ = ("at", "call_id", "cseq", "cseq_method", "from_tag", "headers", "method", "start", "status", "to_tag")
+    __slots__ = (
+        "at",
+        "call_id",
+        "cseq",
+        "cseq_method",
+        "from_tag",
+        "headers",
+        "method",
+        "start",
+        "status",
+        "to_tag",
+    )
 
     def __init__(self, data: bytes, at: float) -> None:
         head = data.decode("latin-1").partition("\r\n\r\n")[0]
@@ -95,5 +106,10 @@ def response(request: Message, status: int, to_tag: str, extra: list[str]) -> by
         to += f";tag={to_tag}"
     lines = [f"Via: {value}" for value in request.headers["via"]]
     lines += [f"Record-Route: {value}" for value in request.headers.get("record-route", ())]
-    lines += [f"From: {request['from']}", f"To: {to}", f"Call-ID: {request.call_id}", f"CSeq: {request['cseq']}"]
+    lines += [
+        f"From: {request['from']}",
+        f"To: {to}",
+        f"Call-ID: {request.call_id}",
+        f"CSeq: {request['cseq']}",
+    ]
     return written(f"SIP/2.0 {status} {_PHRASES.get(status, 'Whatever')}", [*lines, *extra])

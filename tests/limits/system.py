@@ -1,9 +1,9 @@
 """What an admission system must offer to be put under this suite. The cases know this and SIP, nothing else.
 
-    callers   an address of the suite's from which calls come as whom their From names, without a challenge
-    callees   an address of the suite's that is reached by dialling 1…; 2… leads to where nobody listens (a transport
-              error), 3… to there first and to the callees next
-    accounts  of customers register from `softphones` with digest and are reached by dialling their name
+callers   an address of the suite's from which calls come as whom their From names, without a challenge
+callees   an address of the suite's that is reached by dialling 1…; 2… leads to where nobody listens (a transport
+          error), 3… to there first and to the callees next
+accounts  of customers register from `softphones` with digest and are reached by dialling their name
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ class System(Protocol):
 
     def cdrs(self) -> Sequence[Cdr]:
         """Of all instances, in no order."""
+
+    async def settled(self) -> None:
+        """Returns when the store is back and has been told all that happened while it was away."""
 
     async def change(self, limits: Mapping[str, Mapping[str, str | int]]) -> None:
         """Customers get other limits; returns when they are in force on every instance."""

@@ -1,4 +1,4 @@
-"""A call is cut while one side is dead, or answers the BYE badly: the other side has its BYE in time, the line is free."""
+"""A call is cut while one side is dead, or answers the BYE badly: the other has its BYE in time, the line is free."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ def _customer(cut: str, side: str, fault: str) -> str:
 
 
 CASES = [
-    (cut, side, fault) for cut in CUTS for side in SIDES for fault in FAULTS if fault == "is dead" or cut == "operator"
+    (cut, side, fault)
+    for cut in CUTS
+    for side in SIDES
+    for fault in FAULTS
+    if fault == "is dead" or cut == "operator"
 ]
 CUSTOMERS = {_customer(*case): Bought({"lines": 1, **CUTS[case[0]]}) for case in CASES}
 

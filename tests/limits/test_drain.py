@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.limits.budget import cut_all, in_time, refused_everywhere
-from tests.limits.stage import Call, Stage, seen_in
+from tests.limits.stage import Stage, seen_in
 from tests.limits.system import Bought
 from tests.limits.table import Table
 
@@ -20,17 +21,14 @@ CUSTOMERS = {f"drains-by-{n}": Bought({"total_duration": f"{s:g}s per 1h"}) for 
 
 
 async def _drained(n: int, stage: Stage) -> tuple[float, float, bool]:
-    who, calls = f"drains-by-{n}", []
+    who = f"drains-by-{n}"
+    calls = []
     begun = stage.now()
     for i in range(n):
-        await stage.until("its turn", lambda at=begun + i * APART_S[n]: stage.now() >= at)
-        calls.append(await _talking(stage, who, i % 2))
+        await asyncio.sleep(begun + i * APART_S[n] - stage.now())
+        calls.append(await stage.call(who, at=i % 2).talks())
     first, last = await cut_all(calls, BUDGETS_S[n])
     return first, last, await refused_everywhere(stage, who)
-
-
-async def _talking(stage: Stage, who: str, at: int) -> Call:
-    return await stage.call(who, at=at).talks()
 
 
 SCENES = {f"drain by {n}": partial(_drained, n) for n in BUDGETS_S}

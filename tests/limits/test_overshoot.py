@@ -34,7 +34,9 @@ async def rush(stage: Stage, who: str, callee: Behaviour) -> list[Call]:
 
 
 def refusals(stage: Stage, through: list[Call]) -> set[str]:
-    others = (leg for leg in stage.callers.legs.values() if leg.call_id not in {call.call_id for call in through})
+    others = (
+        leg for leg in stage.callers.legs.values() if leg.call_id not in {call.call_id for call in through}
+    )
     return {leg.final.start.removeprefix("SIP/2.0 ") for leg in others if leg.final is not None}
 
 

@@ -76,7 +76,13 @@ class CallgateInstance:
         program = str(Path(sys.executable).with_name("callgate"))
         config = str(self.service.config)
         child = await asyncio.create_subprocess_exec(
-            program, "hangup", "-c", config, call_id, cwd=self.service.folder, stdout=asyncio.subprocess.DEVNULL
+            program,
+            "hangup",
+            "-c",
+            config,
+            call_id,
+            cwd=self.service.folder,
+            stdout=asyncio.subprocess.DEVNULL,
         )
         assert await child.wait() == 0, f"hangup {call_id}"
 
@@ -84,6 +90,11 @@ class CallgateInstance:
         before = self._reloads()
         self.service.reload()
         await self._until("it has read its files again", lambda: self._reloads() > before)
+
+    async def settled(self) -> None:
+        metric, breaker = self.service.metric, "callgate_redis_breaker_state"
+        await self._until("the store answers", lambda: metric(breaker, state="closed") == 1)
+        await self._until("all is settled", lambda: metric("callgate_spool_records") == 0)
 
     def cdrs(self) -> list[Cdr]:
         """What is new is read; what was read before is kept."""
@@ -128,6 +139,10 @@ class UnderCallgate:
         self.instances = instances
         self.store = Failing(store)
         self.lease_s = lease_s
+
+    async def settled(self) -> None:
+        for instance in self.instances:
+            await instance.settled()
 
     def cdrs(self) -> list[Cdr]:
         return [cdr for instance in self.instances for cdr in instance.cdrs()]
@@ -198,4 +213,3 @@ def under_callgate(
                 # A drain would wait for calls that a case has left behind.
                 if instance.service.child is not None:
                     instance.service.running.popen.send_signal(signal.SIGKILL)
-
