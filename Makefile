@@ -1,6 +1,6 @@
 # callgate: every target does the set-up it needs. `make` alone explains them.
 .DEFAULT_GOAL := help
-.PHONY: help setup system run demo check test compiled bench clean
+.PHONY: help setup system run demo check test limits compiled bench clean
 SHELL := /bin/bash
 
 # A distribution's Python is built with profile-guided optimisation: a fifth less CPU a call than a plain build of one.
@@ -49,6 +49,9 @@ check: $(READY)  ## style, types, layers, sizes, and that generated pages are cu
 
 test: $(READY) system  ## every test, end to end ones included
 	$(BIN)/pytest $(ARGS)
+
+limits: $(READY) system  ## the limit-correctness suite in its long form; ends with a table: case, expected, seen
+	LIMITS=long $(BIN)/pytest tests/limits $(ARGS)
 
 compiled: $(READY)  ## a copy of callgate in build/compiled whose hot part is compiled (needs a C compiler)
 	$(BIN)/python -m load.compile build/compiled
