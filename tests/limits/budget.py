@@ -13,11 +13,10 @@ EARLY_S = 0.15
 """A caller sees the answer a little later than the system does."""
 
 
-def exhausted_at(calls: Sequence[Call], budget_s: float) -> float:
-    """When calls that began when their callers saw the answer, and nobody hung up, have talked so long together."""
-    starts = sorted(call.answered_at for call in calls)
-    used, now, running = 0.0, starts[0], 0
-    for start in starts:
+def exhausted_at(starts: Sequence[float], budget_s: float) -> float:
+    """When calls answered at `starts`, and hung up by nobody, have talked so long together."""
+    used, now, running = 0.0, min(starts), 0
+    for start in sorted(starts):
         if used + running * (start - now) >= budget_s:
             break
         used, now, running = used + running * (start - now), start, running + 1
@@ -33,12 +32,14 @@ async def cut_all(calls: Sequence[Call], budget_s: float) -> tuple[float, float]
             assert side.bye is not None
             assert side.bye["reason"] == 'SIP ;cause=402 ;text="total_duration reached"'
             ends.append(side.bye.at)
-    moment = exhausted_at(calls, budget_s)
-    return min(ends) - moment, max(ends) - moment
+    # The system hears an answer after it left the callee and before it reaches the caller.
+    sent = [call.callee.answered_at for call in calls if call.callee.answered_at is not None]
+    got = [call.answered_at for call in calls]
+    return min(ends) - exhausted_at(sent, budget_s), max(ends) - exhausted_at(got, budget_s)
 
 
 def in_time(first: float, last: float) -> bool:
-    return -EARLY_S <= first <= last <= BYE_S
+    return -EARLY_S <= first and last <= BYE_S
 
 
 async def refused_everywhere(stage: Stage, who: str) -> bool:
