@@ -39,7 +39,7 @@ async def cut_all(calls: Sequence[Call], budget_s: float) -> tuple[float, float]
 
 
 def in_time(first: float, last: float) -> bool:
-    return -EARLY_S <= first and last <= BYE_S
+    return first >= -EARLY_S and last <= BYE_S
 
 
 async def refused_everywhere(stage: Stage, who: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from load.processes import Processes
+from proxy.app.control import ask
 from tests.e2e.net import PATIENCE_S, POLL_S, Net
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.e2e.store import Store
@@ -73,18 +73,9 @@ class CallgateInstance:
         return self.service.ready()
 
     async def hang_up(self, call_id: str) -> None:
-        program = str(Path(sys.executable).with_name("callgate"))
-        config = str(self.service.config)
-        child = await asyncio.create_subprocess_exec(
-            program,
-            "hangup",
-            "-c",
-            config,
-            call_id,
-            cwd=self.service.folder,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        assert await child.wait() == 0, f"hangup {call_id}"
+        socket = self.service.folder / "admin.sock"
+        answer = await asyncio.to_thread(ask, socket, "POST", "/hangup", {"call_id": call_id})
+        assert answer["calls"] == 1, f"hangup {call_id}"
 
     async def reload(self) -> None:
         before = self._reloads()

@@ -366,5 +366,5 @@ async def refused_for_the_callees_limit(scene: Scene) -> None:
     assert refused.refusal() == NO_LINES
     await talking.hang_up()
     await stage.cdr(talking.call_id)
-    again = await stage.call(FRIEND, answers, at=scene.at, number=callee).talks()
+    again = await stage.call(FRIEND, answers, at=1 - scene.at, number=callee).talks()
     await again.hang_up()
