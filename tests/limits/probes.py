@@ -57,15 +57,18 @@ async def fails_left(stage: Stage, who: str, at: int) -> int:
     raise AssertionError("no end of failures")
 
 
-async def talk_left(stage: Stage, who: str, at: int) -> float:
-    """How long a call lasts before it is cut for the payer's talk time; 0 when it is refused for that."""
+async def talk_left(stage: Stage, who: str, at: int) -> tuple[float, float]:
+    """How long a call lasts before it is cut for the payer's talk time, at least and at most; 0 when it is refused.
+
+    The system hears an answer after it left the callee and before it reached the caller.
+    """
     call = stage.call(who, answers, at=at)
     if not await call.decided():
         assert call.refusal() == NO_TALK, call.refusal()
-        return 0.0
+        return 0.0, 0.0
     await (await call.talks()).cut()
     for bye in (call.caller.bye, call.callee.bye):
         assert bye is not None
         assert bye["reason"] == 'SIP ;cause=402 ;text="total_duration reached"'
     assert call.caller.bye is not None
-    return call.caller.bye.at - call.answered_at
+    return call.caller.bye.at - call.answered_at, call.caller.bye.at - call.answer_left_at

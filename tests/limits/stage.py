@@ -55,9 +55,15 @@ class Call:
 
     @property
     def answered_at(self) -> float:
-        """As the caller saw it."""
+        """As the caller saw it: not before the system did."""
         assert self.caller.answered_at is not None
         return self.caller.answered_at
+
+    @property
+    def answer_left_at(self) -> float:
+        """As the callee saw it: not after the system did."""
+        assert self.callee.answered_at is not None
+        return self.callee.answered_at
 
     def comes(self, leg: Leg) -> None:
         """The callee has its INVITE."""
