@@ -87,19 +87,12 @@ async def _played(stage: Stage, key: Key, weather: Weather, admits: bool) -> Sta
     return await standing(stage, part.who, counted, part.calls, at=1)
 
 
-# What a store that hung carries out late, it counts as of then.
-LATE = {("hangs", "ringing then answered and hung up"), ("hangs", "ending")}
-
-
 @pytest.mark.parametrize("phase", BY_NAME)
 def test_every_limit_is_where_the_records_say(
-    request: pytest.FixtureRequest,
     seen: dict[Key, Standing | BaseException],
     table: Table,
     outage: tuple[str, str],
     phase: str,
 ) -> None:
-    if (outage[0], phase) in LATE:
-        request.applymarker(pytest.mark.xfail(reason="counted as of when the store woke up", strict=False))
     found = {counted: seen_in(seen, (phase, counted)) for counted in KINDS}
     holds(table, f"store {outage[0]}, {outage[1]}: {phase}", found, BY_NAME[phase].budget_ms)
