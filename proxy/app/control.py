@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT = 10.0
+RELOAD_TIMEOUT = 300.0
+"""A hundred thousand accounts take some 20 s to read."""
 
 
 class ControlError(Exception):
@@ -16,20 +18,22 @@ class ControlError(Exception):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("callgate", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("callgate", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, method: str, target: str, body: dict[str, Any] | None = None) -> Any:
+def ask(
+    path: Path, method: str, target: str, body: dict[str, Any] | None = None, timeout: float = TIMEOUT
+) -> Any:
     """The answer's JSON. Raises: ControlError."""
     path = path.absolute()
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, timeout)
     try:
         connection.request(method, target, None if body is None else json.dumps(body))
         answer = connection.getresponse()

@@ -38,24 +38,15 @@ async def _serve(server: Server) -> None:
     log = structlog.get_logger("callgate")
     stopping = asyncio.Event()
     hurry = asyncio.Event()
-    reloading: set[asyncio.Task[None]] = set()
-    collector: Collector | None = None
 
     def on_stop() -> None:
         if stopping.is_set():
             hurry.set()
         stopping.set()
 
-    async def reload() -> None:
-        if await server.reload() and collector is not None:
-            collector.settle()
-
     def on_reload() -> None:
-        if reloading or stopping.is_set():
-            return
-        task = loop.create_task(reload())
-        reloading.add(task)
-        task.add_done_callback(reloading.discard)
+        if not stopping.is_set():
+            server.reloads.soon(tell_others=True)
 
     # Before the start, so that a signal during it is neither lost nor deadly.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,6 +54,7 @@ async def _serve(server: Server) -> None:
     loop.add_signal_handler(signal.SIGHUP, on_reload)
     await server.start()
     collector = Collector(server.load)
+    server.reloads.on_done = collector.settle
     try:
         log.info("callgate runs", config=str(server.path))
         await stopping.wait()

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,13 +20,14 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 
 from config.listen import HostPort, Tls
-from config.load import ConfigErrors, Loaded, load
+from config.load import Loaded
 from config.schema import Config
 from policies.catalog import Catalog, build
 from policies.counters import BreakerState, StoreCounters
 from policies.identity import identity
 from policies.limiter import Limiter
 from policies.spool import SpoolError
+from proxy.app.reload import Reloaded, Reloads
 from proxy.app.store import EmbeddedStore, StoreError
 from proxy.driver import Driver, Pulse
 from proxy.engine.call import Call, CallState
@@ -108,6 +110,7 @@ class Server:
         self._name = ""
         self._limiter_made = False
         self._draining = False
+        self.reloads = Reloads(self)
 
     # Start and stop ---------------------------------------------------------------------------------------------------
 
@@ -153,10 +156,13 @@ class Server:
             self.driver, self._network, self.metrics_of.loop, config.limits.loop_lag_max, self._keep_time
         )
         await self._network.start()
+        self.driver.on_reload = partial(self.reloads.soon, False)
+        self.reloads.start()
         self._tell(config)
 
     async def stop(self) -> None:
         """End everything, calls or not, and give every address back. Outcomes still under way reach the store first."""
+        self.reloads.close()
         if self._pulse is not None:
             self._pulse.close()
         if self._network is not None:
@@ -322,31 +328,32 @@ class Server:
 
     # Reload -----------------------------------------------------------------------------------------------------------
 
-    async def reload(self) -> bool:
-        """Read the files again and go on with them, calls and all; with the old ones when they hold a mistake."""
+    async def reload(self, tell_others: bool = True) -> Reloaded:
+        """Control. Read the files again and go on with them; with the old ones when they hold a mistake."""
+        return await self.reloads.now(tell_others)
+
+    def reopen(self) -> None:
+        """Reloadable: the CDR file may have been moved away (log rotation)."""
         if self._cdr is not None:
             self._cdr.reopen()
-        try:
-            # Off the loop: a hundred thousand accounts take seconds to read.
-            loaded, catalog = await asyncio.get_running_loop().run_in_executor(None, _read, self.path)
-        except ConfigErrors as errors:
-            for problem in errors.problems:
-                self._log.error("not reloaded", problem=str(problem))
-            return False
+
+    def tell_others_to_reload(self) -> None:
+        """Reloadable."""
+        self.limiter.tell_others_to_reload()
+
+    def go_on_with(self, loaded: Loaded, catalog: Catalog) -> Reloaded:
+        """Reloadable: calls and all."""
         try:
             self._security.reload(loaded.config.tls)
         except OSError as error:
-            self._log.error("not reloaded", problem=f"tls: {error}")
-            return False
+            return Reloaded((f"tls: {error}",))
         fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.loaded.config, name)]
-        if fixed:
-            self._log.warning("these settings change with a restart only", settings=", ".join(fixed))
         # What cannot change while we run stays as it is in force.
         config = loaded.config.model_copy(update={name: getattr(self.loaded.config, name) for name in FIXED})
         self.loaded = Loaded(config, loaded.plans, loaded.subscribers)
         self.driver.feed(SnapshotChanged(Snapshot(config, catalog)))
-        self._log.info("reloaded", plans=len(loaded.plans), subscribers=len(loaded.subscribers))
-        return True
+        payers = len(self.engine.core.running)
+        return Reloaded((), len(loaded.plans), len(loaded.subscribers), payers, tuple(fixed))
 
     def _tell(self, config: Config) -> None:
         """Log where we are to be found."""
@@ -368,11 +375,6 @@ def _security(tls: Tls) -> Security:
     except OSError as error:
         # The configuration was looked at before; the files have changed since.
         raise StartError(f"cannot use the files of `tls`: {error}") from None
-
-
-def _read(path: Path) -> tuple[Loaded, Catalog]:
-    loaded = load(path)
-    return loaded, build(loaded)
 
 
 def _shown(call: Call, now: float, wall_offset: float) -> dict[str, Any]:

@@ -136,6 +136,35 @@ def hangup(path: Path, call_id: str) -> None:
 
 
 @main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def reload(path: Path, as_json: bool) -> None:
+    """Have the running callgate read plans, subscribers and routes again.
+
+    No call is dropped; running ones feel changed limits at once. It is asked over its control socket (admin.socket)
+    and tells the other instances of the service, which read their own files. With a mistake in the files the old ones
+    stay in force: each is one line `file:line: path: what is wrong`, and the exit code is 2.
+    """
+    from proxy.app.control import RELOAD_TIMEOUT
+
+    found = _ask(path, "POST", "/reload", timeout=RELOAD_TIMEOUT)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    for problem in found["problems"]:
+        click.echo(problem, err=True)
+    if found["problems"]:
+        sys.exit(MISTAKEN)
+    if as_json:
+        return
+    click.echo(
+        f"reloaded: {found['plans']} plan{_s(found['plans'])}, {found['subscribers']} "
+        f"subscriber{_s(found['subscribers'])}; {found['payers']} payer{_s(found['payers'])} with calls looked at anew"
+    )
+    if found["restart_only"]:
+        click.echo(f"these settings change with a restart only: {', '.join(found['restart_only'])}")
+
+
+@main.command()
 def demo() -> None:
     """Show one call admitted, one refused and one cut at its limit.
 
@@ -156,12 +185,14 @@ def _load(path: Path, *, to_stderr: bool) -> Loaded:
         sys.exit(MISTAKEN)
 
 
-def _ask(path: Path, method: str, target: str, body: dict[str, Any] | None = None) -> Any:
-    from proxy.app.control import ControlError, ask
+def _ask(
+    path: Path, method: str, target: str, body: dict[str, Any] | None = None, timeout: float | None = None
+) -> Any:
+    from proxy.app.control import TIMEOUT, ControlError, ask
 
     loaded = _load(path, to_stderr=True)
     try:
-        return ask(loaded.config.admin.socket, method, target, body)
+        return ask(loaded.config.admin.socket, method, target, body, timeout or TIMEOUT)
     except ControlError as error:
         _fail(str(error))
 
@@ -177,4 +208,8 @@ def _bare(text: str) -> str:
 
 
 def _many(things: Any, word: str) -> str:
-    return f"{len(things)} {word}{'s' if len(things) != 1 else ''}"
+    return f"{len(things)} {word}{_s(len(things))}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

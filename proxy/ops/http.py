@@ -37,6 +37,21 @@ class Health(Protocol):
         """Why no calls are taken now, in plain words; "" when they are."""
 
 
+class Reloading(Protocol):
+    """How a reload went (proxy.app.reload.Reloaded)."""
+
+    @property
+    def problems(self) -> tuple[str, ...]: ...
+    @property
+    def plans(self) -> int: ...
+    @property
+    def subscribers(self) -> int: ...
+    @property
+    def payers(self) -> int: ...
+    @property
+    def restart_only(self) -> tuple[str, ...]: ...
+
+
 class Control(Protocol):
     """What an operator can ask of a running callgate."""
 
@@ -45,6 +60,9 @@ class Control(Protocol):
 
     def hangup(self, call_id: str) -> int:
         """Cut every call with this Call-ID; how many there were."""
+
+    async def reload(self) -> Reloading:
+        """Read the files again, here and on the other instances."""
 
 
 class Services:
@@ -92,8 +110,21 @@ class Services:
                 raise web.HTTPBadRequest(text='the body must be {"call_id": "..."}\n') from None
             return web.json_response({"calls": control.hangup(str(call_id))})
 
+        async def reload(_: web.Request) -> web.Response:
+            found = await control.reload()
+            return web.json_response(
+                {
+                    "reloaded": not found.problems,
+                    "problems": found.problems,
+                    "plans": found.plans,
+                    "subscribers": found.subscribers,
+                    "payers": found.payers,
+                    "restart_only": found.restart_only,
+                }
+            )
+
         app = web.Application(client_max_size=REQUEST_MAX)
-        app.add_routes([web.get("/calls", calls), web.post("/hangup", hangup)])
+        app.add_routes([web.get("/calls", calls), web.post("/hangup", hangup), web.post("/reload", reload)])
         sock = _unix_socket(path)
         self._path = path
         await web.SockSite(await self._runner(app), sock).start()

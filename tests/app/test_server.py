@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.load import load
+from proxy.app.reload import Reloaded
 from proxy.app.server import Server, StartError
 from proxy.demo.phone import Phone
 from tests.app.running import elapsed, run, running, until, write_files
@@ -120,7 +121,7 @@ def test_a_reload_changes_who_may_call_and_drops_nobody(tmp_path: Path) -> None:
                 + "  carol:\n    accounts: [{user: carol, password: secret, mode: softphone}]\n"
                 + "    activations: [{plan: plain, since: 2026-01-01}]\n"
             )
-            assert await world.server.reload()
+            assert await world.server.reload() == Reloaded(plans=2, subscribers=3, payers=2)
             assert await carol.register() == 200
             assert not line.ended.done()
             assert not theirs.ended.done()
@@ -134,7 +135,9 @@ def test_a_reload_with_a_mistake_keeps_what_is_in_force(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(write_files(tmp_path)) as world:
             (tmp_path / "subscribers.yaml").write_text("subscribers: {bob: {acounts: []}}\n")
-            assert not await world.server.reload()
+            found = await world.server.reload()
+            [problem] = found.problems
+            assert problem.startswith(f"{tmp_path / 'subscribers.yaml'}:1: subscribers.bob.acounts: ")
             assert await world.bob.register() == 200
             line, _ = await world.talk()
             assert await world.alice.hang_up(line) == 200
@@ -148,9 +151,38 @@ def test_what_needs_a_restart_stays_as_it_is_on_reload(tmp_path: Path) -> None:
         async with running(path) as world:
             before = world.server.loaded.config
             write_files(tmp_path, metrics='{listen: "127.0.0.1:1"}', domains="[example.com, example.net]")
-            assert await world.server.reload()
+            assert (await world.server.reload()).restart_only == ("metrics",)
             assert world.server.loaded.config.metrics == before.metrics
             assert world.server.loaded.config.domains == ("example.com", "example.net")
+
+    run(main())
+
+
+def test_reloads_follow_one_another_and_none_is_lost(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(write_files(tmp_path)) as world:
+            done: list[str] = []
+            world.server.reloads.on_done = lambda: done.append("done")
+            for _ in range(5):
+                # As five signals in one turn: one reads, and one more has whatever changed since.
+                world.server.reloads.soon(tell_others=False)
+            await until(lambda: len(done) == 2)
+            assert (await world.server.reload()).plans == 2
+            assert len(done) == 3
+
+    run(main())
+
+
+def test_a_reload_that_was_asked_for_before_the_start_is_done_after_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = write_files(tmp_path)
+        server = Server(load(path), path)
+        done: list[str] = []
+        server.reloads.on_done = lambda: done.append("done")
+        server.reloads.soon(tell_others=True)
+        await server.start()
+        await until(lambda: done == ["done"])
+        await server.stop()
 
     run(main())
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from proxy.app.reload import Reloaded
 from proxy.cli import main
 from proxy.demo.story import Failed, Story
 from proxy.ops.http import Services
 from tests.app.running import run, write_files
 
-COMMANDS = ("serve", "check", "calls", "hangup", "demo")
+COMMANDS = ("serve", "check", "calls", "hangup", "reload", "demo")
 
 
 def callgate(*words: str) -> Result:
@@ -69,8 +70,9 @@ def test_a_wrong_word_on_the_command_line() -> None:
 class Proxy:
     """A running callgate, as far as the control socket shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, reloaded: Reloaded | None = None) -> None:
         self.cut: list[str] = []
+        self.reloaded = reloaded or Reloaded(plans=2, subscribers=1)
 
     def calls(self) -> list[dict[str, Any]]:
         return [
@@ -91,14 +93,17 @@ class Proxy:
         self.cut.append(call_id)
         return 1 if call_id == "c1@host" else 0
 
+    async def reload(self) -> Reloaded:
+        return self.reloaded
 
-def asked(path: Path, *words: str) -> Result:
+
+def asked(path: Path, *words: str, proxy: Proxy | None = None) -> Result:
     """A command beside a running Proxy."""
     results: list[Result] = []
 
     async def main() -> None:
         services = Services()
-        await services.start_control(path.parent / "callgate.sock", Proxy())
+        await services.start_control(path.parent / "callgate.sock", proxy or Proxy())
         results.append(await asyncio.to_thread(callgate, *words, "-c", str(path)))
         await services.close()
 
@@ -123,6 +128,44 @@ def test_hangup(tmp_path: Path) -> None:
     missed = asked(path, "hangup", "c2@host")
     assert missed.exit_code == 1
     assert "there is no call c2@host" in missed.stderr
+
+
+def test_reload(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    done = asked(path, "reload")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "reloaded: 2 plans, 1 subscriber; 0 payers with calls looked at anew\n",
+    )
+    partly = Proxy(Reloaded(plans=2, subscribers=1, payers=1, restart_only=("listen", "store")))
+    assert asked(path, "reload", proxy=partly).stdout == (
+        "reloaded: 2 plans, 1 subscriber; 1 payer with calls looked at anew\n"
+        "these settings change with a restart only: listen, store\n"
+    )
+    assert json.loads(asked(path, "reload", "--json", proxy=partly).stdout) == {
+        "reloaded": True,
+        "problems": [],
+        "plans": 2,
+        "subscribers": 1,
+        "payers": 1,
+        "restart_only": ["listen", "store"],
+    }
+
+
+def test_a_reload_with_a_mistake_says_where(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    # Where the running one reads its files from is its own matter: it tells what it found there.
+    problem = "/etc/callgate/plans.yaml:7: plans.office.lines: is no option"
+    found = asked(path, "reload", proxy=Proxy(Reloaded((problem,))))
+    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"{problem}\n")
+    found = asked(path, "reload", "--json", proxy=Proxy(Reloaded((problem,))))
+    assert found.exit_code == 2
+    assert json.loads(found.stdout)["problems"] == [problem]
+    # A mistake in the files that it was pointed to is told likewise.
+    (tmp_path / "subscribers.yaml").write_text("subscribers: {bob: {acounts: []}}\n")
+    found = asked(path, "reload")
+    assert found.exit_code == 2
+    assert "subscribers.yaml:1: subscribers.bob.acounts: " in found.stderr
 
 
 def test_asking_nobody(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from config.listen import HostPort
+from proxy.app.reload import Reloaded
 from proxy.ops.http import HttpError, Services
 
 
@@ -35,6 +36,9 @@ class Proxy:
     def hangup(self, call_id: str) -> int:
         self.cut.append(call_id)
         return 1 if call_id == "c1" else 0
+
+    async def reload(self) -> Reloaded:
+        return Reloaded(plans=3, subscribers=2, restart_only=("listen",))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -83,6 +87,9 @@ def test_control_is_for_the_owner_alone(tmp_path: Path) -> None:
             for rubbish in (b"", b"[]", b"{}", b"\xff"):
                 async with http.post("/hangup", data=rubbish) as answer:
                     assert answer.status == 400
+            async with http.post("/reload") as answer:
+                said = await answer.json()
+            assert (said["reloaded"], said["plans"], said["restart_only"]) == (True, 3, ["listen"])
         assert proxy.cut == ["c1", "c2"]
         await services.close()
         assert not path.exists()
