@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import trustme
@@ -29,3 +33,11 @@ class Authority:
         for part in leaf.cert_chain_pems:
             part.write_to_path(str(certificate), append=True)
         return Certificate(certificate=certificate, key=key, names=names)
+
+
+@functools.cache
+def authority() -> Authority:
+    """The one of this run, in a folder that goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="callgate-ca-"))
+    atexit.register(shutil.rmtree, folder, True)
+    return Authority(folder)

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from config.listen import Transport
 from load.processes import Child, Processes, wait_until
-from tests.e2e.net import PATIENCE_S, Address, Transport
+from tests.certificates import authority
+from tests.e2e.net import PATIENCE_S, Address
 from tests.tools import require
 
 SIP_PORT, CONTROL_PORT = 15060, 14444
@@ -24,6 +26,8 @@ MODULES = Path("/usr/lib/baresip/modules")
 CONFIG = """\
 poll_method epoll
 sip_listen {host}:{sip_port}
+sip_cafile {authority}
+sip_verify_server yes
 net_interface {host}
 call_max_calls 4
 audio_source ausine,400
@@ -72,6 +76,7 @@ class Baresip:
                 host=host,
                 sip_port=SIP_PORT,
                 control_port=CONTROL_PORT,
+                authority=authority().path,
                 user=user,
                 modules=MODULES,
             )

@@ -11,9 +11,12 @@ import itertools
 import re
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from tests.e2e.net import PATIENCE_S, Address, Transport, free_port
+from config.listen import WEBSOCKET, Certificate, Transport
+from tests.e2e.channel import Channel, open_channel
+from tests.e2e.net import Address, free_port
 from tests.e2e.sipp import Message
 
 DOMAIN = "example.com"
@@ -33,7 +36,10 @@ class Phone:
         proxy: Address,
         transport: Transport,
         domain: str = DOMAIN,
+        certificate: Certificate | None = None,
+        channel: Channel | None = None,
     ) -> None:
+        """`certificate`: shown over TLS when asked for. `channel`: what callgate opened to us, where it did."""
         self.user = user
         self.domain = domain
         self.password = password
@@ -41,14 +47,10 @@ class Phone:
         self.host, self.port = host, free_port(host)
         self._cseq = itertools.count(1)
         self._branch = itertools.count(1)
-        self._buffer = b""
-        kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
-        self.socket = socket.socket(socket.AF_INET, kind)
-        self.socket.bind((self.host, self.port))
-        self.socket.settimeout(PATIENCE_S)
-        self._peer = proxy
-        if transport == "TCP":
-            self.socket.connect(proxy)
+        self._channel = channel or open_channel(transport, (self.host, self.port), proxy, certificate)
+        # RFC 7118 §5.2: a browser does not know its address, and names itself by what is none.
+        address = f"[{host}]" if ":" in host else host
+        self._named = f"{user}.invalid" if transport in WEBSOCKET else f"{address}:{self.port}"
 
     def __enter__(self) -> Phone:
         return self
@@ -56,11 +58,17 @@ class Phone:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.socket.close()
+        self._channel.close()
+
+    @property
+    def socket(self) -> socket.socket:
+        return self._channel.socket
 
     @property
     def contact(self) -> str:
-        return f"sip:{self.user}@{self.host}:{self.port};transport={self.transport.lower()}"
+        # RFC 7118 §5.3: "ws" in a URI, with TLS below it or not.
+        transport = "ws" if self.transport == "WSS" else self.transport.lower()
+        return f"sip:{self.user}@{self._named};transport={transport}"
 
     def request(
         self, method: str, uri: str, *extra: str, to: str = "", call_id: str = "", cseq: int = 0
@@ -69,7 +77,7 @@ class Phone:
         return "\r\n".join(
             [
                 f"{method} {uri} SIP/2.0",
-                f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};rport;"
+                f"Via: SIP/2.0/{self.transport} {self._named};rport;"
                 f"branch=z9hG4bK{self.user}{next(self._branch)}p{self.port}",
                 "Max-Forwards: 70",
                 f"From: <sip:{self.user}@{self.domain}>;tag={self.user}{self.port}",
@@ -91,6 +99,18 @@ class Phone:
         line = f"Contact: {contact or f'<{self.contact}>'}"
         aor = f"sip:{self.user}@{self.domain}"
         return self.request("REGISTER", f"sip:{self.domain}", line, *extra, to=aor, call_id=call_id)
+
+    def invited(self, user: str) -> Message:
+        """Calls an account, with digest when asked, and returns the final answer; acknowledged when it is a refusal."""
+        uri, contact = f"sip:{user}@{self.domain}", f"Contact: <{self.contact}>"
+        answer = self.ask(self.request("INVITE", uri, contact))
+        if answer.status == 407:
+            self.acknowledge(answer)
+            proof = credentials(self, "INVITE", uri, challenges(answer)["MD5"], proxy=True)
+            answer = self.ask(self.request("INVITE", uri, contact, proof))
+        if answer.status >= 300:
+            self.acknowledge(answer)
+        return answer
 
     def within(self, method: str, answer: Message, cseq: int, *extra: str) -> str:
         """A request in the dialog that our INVITE and this answer to it made."""
@@ -126,7 +146,7 @@ class Phone:
         return "\r\n".join(
             [
                 f"{method} {uri} SIP/2.0",
-                f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};rport;"
+                f"Via: SIP/2.0/{self.transport} {self._named};rport;"
                 f"branch=z9hG4bK{self.user}{next(self._branch)}p{self.port}",
                 *routes,
                 "Max-Forwards: 70",
@@ -169,27 +189,11 @@ class Phone:
         )
 
     def send(self, message: str) -> None:
-        """To who sent the last datagram; at first to callgate."""
-        data = message.encode("latin-1")
-        if self.transport == "UDP":
-            self.socket.sendto(data, self._peer)
-        else:
-            self.socket.sendall(data)
+        self._channel.send(message.encode("latin-1"))
 
     def receive(self) -> Message:
         """The next message that comes."""
-        if self.transport == "UDP":
-            data, self._peer = self.socket.recvfrom(65535)
-            return Message(0.0, False, data.decode("latin-1"))
-        while True:
-            head, blank, rest = self._buffer.partition(b"\r\n\r\n")
-            length = int(_header(head.decode("latin-1"), "Content-Length") or 0) if blank else 0
-            if blank and len(rest) >= length:
-                self._buffer = rest[length:]
-                return Message(0.0, False, (head + blank + rest[:length]).decode("latin-1"))
-            data = self.socket.recv(65535)
-            assert data, "callgate closed the connection"
-            self._buffer += data
+        return Message(0.0, False, self._channel.receive().decode("latin-1"))
 
     def expect(self, method: str) -> Message:
         """The next request with this method; what comes before it is passed over."""
@@ -215,6 +219,27 @@ class Phone:
 def _header(message: str, name: str) -> str:
     found = re.search(rf"^{name}:\s*(.*?)\r?$", message, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else ""
+
+
+def register(phone: Phone, contact: str = "") -> None:
+    """With its password, for a minute."""
+    registrar = f"sip:{phone.domain}"
+    proof = credentials(phone, "REGISTER", registrar, challenges(phone.ask(phone.register()))["MD5"])
+    answer = phone.ask(phone.register(proof, "Expires: 60", contact=contact))
+    assert answer.status == 200, answer.text
+
+
+def call(caller: Phone, callee: Phone) -> tuple[Message, Message]:
+    """The caller's 200, acknowledged, and the callee's INVITE."""
+    with ThreadPoolExecutor(1) as threads:
+        calling = threads.submit(caller.invited, callee.user)
+        invite = callee.expect("INVITE")
+        callee.reply(invite, "200 OK", f"Contact: <{callee.contact}>")
+        ok = calling.result()
+    assert ok.status == 200, ok.text
+    caller.send(caller.within("ACK", ok, ok.cseq))
+    callee.expect("ACK")
+    return ok, invite
 
 
 def listed(message: Message, name: str) -> list[str]:

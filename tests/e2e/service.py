@@ -16,7 +16,10 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from config.listen import Transport
 from load.processes import Child, Processes, wait_until
+from tests.certificates import authority
+from tests.e2e.channel import SERVER_NAME
 from tests.e2e.net import PATIENCE_S, POLL_S, Address, Net, free_port
 
 DOMAIN = "example.com"
@@ -94,7 +97,10 @@ def settings_of(net: Net, store_url: str, host: int = Net.CALLGATE) -> Settings:
             f"tcp://{address}:{net.sip_port}",
             f"udp://[::1]:{ipv6_port}",
             f"tcp://[::1]:{ipv6_port}",
+            *(f"{scheme}://{address}:{free_port(address)}" for scheme in ("tls", "ws", "wss")),
+            f"tls://[::1]:{free_port('::1')}",
         ],
+        "tls": tls_of(address),
         "store": {"url": store_url, "deadline": "5s", "lease": "30s", "spool": {"path": "spool"}},
         "metrics": {"listen": f"{address}:{free_port(address)}"},
         "admin": {"socket": "admin.sock"},
@@ -110,6 +116,15 @@ def settings_of(net: Net, store_url: str, host: int = Net.CALLGATE) -> Settings:
         "limits": {"loop_lag_max": "10s"},
         "log": {"format": "json"},
         "cdr": {"file": "cdr.jsonl"},
+    }
+
+
+def tls_of(address: str) -> Settings:
+    """The section `tls`, with a certificate of the run's own authority."""
+    certificate = authority().issue(address, SERVER_NAME, "localhost", address)
+    return {
+        "certificates": [{"certificate": str(certificate.certificate), "key": str(certificate.key)}],
+        "trust": str(authority().path),
     }
 
 
@@ -170,8 +185,10 @@ class Callgate:
         assert self.child is not None, "callgate is not running"
         return self.child
 
-    def address(self, ipv6: bool = False) -> Address:
-        text = self.settings["listen"][2 if ipv6 else 0]
+    def address(self, ipv6: bool = False, transport: Transport = "UDP") -> Address:
+        """Of its first listener of this kind."""
+        start = f"{transport.lower()}://" + ("[" if ipv6 else "")
+        text = next(one for one in self.settings["listen"] if one.startswith(start))
         host, _, port = text.partition("//")[2].rpartition(":")
         return host.strip("[]"), int(port)
 

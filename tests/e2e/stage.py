@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.listen import Certificate
+from config.listen import Transport as AnyTransport
 from load.processes import Processes
 from tests.e2e.net import Address, Net, Transport, free_port
 from tests.e2e.phone import Phone
@@ -160,9 +162,19 @@ class Stage:
         sipp.await_message("SIP/2.0 200")
         return sipp
 
-    def phone(self, who: str, *, host: int = Net.SOFTPHONE, transport: Transport = "UDP") -> Phone:
+    def phone(
+        self,
+        who: str,
+        *,
+        host: int = Net.SOFTPHONE,
+        transport: AnyTransport = "UDP",
+        ipv6: bool = False,
+        certificate: Certificate | None = None,
+    ) -> Phone:
         """A phone in Python, for what SIPp cannot do."""
-        return Phone(who, PASSWORD, self.net.host(host), self.callgate.address(), transport)
+        proxy = self.callgate.address(ipv6, transport)
+        address = "::1" if ipv6 else self.net.host(host)
+        return Phone(who, PASSWORD, address, proxy, transport, certificate=certificate)
 
     def scenario(self, name: str) -> Path:
         own = self._own / f"{name}.xml"

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from config.listen import Transport
 from load.processes import Processes
 from tests.e2e.baresip import Baresip
-from tests.e2e.net import TRANSPORTS, Net, Transport, pause
+from tests.e2e.net import Net, pause
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.redis import PrivateRedis
 
+TRANSPORTS: tuple[Transport, ...] = ("UDP", "TCP", "TLS")
 LIMIT_S = 2.0
 TARIFFS = {
     **{f"anna-{transport}": Tariff({"call_duration": "2s"}) for transport in TRANSPORTS},
@@ -29,7 +31,7 @@ def test_softphones_talk_and_are_cut(
     processes: Processes,
     tmp_path: Path,
 ) -> None:
-    """A pair over UDP and a pair over TCP, both at once."""
+    """A pair over UDP, one over TCP and one over TLS, all at once; over TLS they check who callgate is."""
     settings = settings_of(net, redis.url, host=8)
     # The baresip of Debian 12 gives up when SHA-256 is offered, even beside MD5.
     settings["auth"]["algorithms"] = ["MD5"]
@@ -40,7 +42,16 @@ def test_softphones_talk_and_are_cut(
         def phone(user: str, transport: Transport) -> Baresip:
             folder = tmp_path / user
             host = net.host(next(hosts))
-            started = Baresip(processes, folder, host, user, PASSWORD, callgate.address(), transport, DOMAIN)
+            started = Baresip(
+                processes,
+                folder,
+                host,
+                user,
+                PASSWORD,
+                callgate.address(transport=transport),
+                transport,
+                DOMAIN,
+            )
             return stack.enter_context(started)
 
         pairs = [
