@@ -44,6 +44,7 @@ ReasonName = Literal[
     "hangup",
     "session_expired",
     "dialog_lost",
+    "replaced",
 ]
 """The values of policies.reasons.Reason (a layer above this one; a test holds the two to each other)."""
 

@@ -21,11 +21,12 @@ class Outcome(enum.Enum):
 
 
 class Leg:
-    """One side of a call, charged to one payer. Mutable only in `answered` and `released`, both one-way."""
+    """One side of a call, charged to one payer. Mutable in `answered`, `released` (both one-way) and `call`."""
 
     __slots__ = (
         "account",
         "answered",
+        "answered_at",
         "aor",
         "call",
         "direction",
@@ -71,6 +72,8 @@ class Leg:
         self.before = before
         """The tentative leg that this one makes certain."""
         self.answered = False
+        self.answered_at = 0.0
+        """Engine time: call_duration runs from here, whichever call holds the leg by now."""
         self.released = False
         self.unbacked = False
         """Admitted while the store was away (on_store_failure: admit): to be asserted when it is back."""

@@ -177,9 +177,13 @@ class Limiter:
         `dialog` is what another instance would need to end the call; of all legs of a call one has it.
         """
         held = self._held(leg)
-        if held is None or held.answered_at is not None:
+        if held is None:
             return
-        held.answered_at = self._loop.time()
+        if held.answered_at is None:
+            held.answered_at = self._loop.time()
+        elif not dialog or dialog == held.dialog:
+            return
+        # Answered before, with another dialog: another call goes on with the lease.
         held.dialog = dialog
         payer = held.payer
         packed = b"".join(

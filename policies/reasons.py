@@ -41,6 +41,7 @@ class Reason(enum.Enum):
     HANGUP = "hangup"
     SESSION_EXPIRED = "session_expired"
     DIALOG_LOST = "dialog_lost"
+    REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,13 @@ TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
             "info",
             "dialog_lost: one side does not know of the call any more",
         ),
+        Reason.REPLACED: Row(
+            410,
+            "Call is replaced",
+            "replaced",
+            "info",
+            "replaced: another call has taken the place of this one",
+        ),
     }
 )
 
@@ -215,6 +223,7 @@ _CUT_TEXTS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.HANGUP: "ended by the operator",
         Reason.SESSION_EXPIRED: "session expired",
         Reason.DIALOG_LOST: "dialog lost",
+        Reason.REPLACED: "replaced by another call",
     }
 )
 """Of those that are no limits."""

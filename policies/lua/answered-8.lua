@@ -29,6 +29,7 @@ if done == 1 then
   due, dirty, moved = math.min(due, now + ttl), true, true
 elseif call('ZSCORE', talking, ARGV[4]) then
   done = 1
+  if ARGV[6] ~= '' then call('SET', KEYS[8], ARGV[6], 'PX', 172800000) end
 end
 -- @include exhaustion
 -- @include save

@@ -15,10 +15,10 @@ from policies.lease import Leg, Outcome
 from policies.payer import workers_of
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
-from proxy.engine import breadth, calls, privacy, session
+from proxy.engine import breadth, calls, privacy, replaces, session
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
-from proxy.engine.effects import AskAdmission, WriteRecord
+from proxy.engine.effects import AskAdmission, AskBindings, WriteRecord
 from proxy.engine.facts import Callee, Caller, callee_of, challenge
 from proxy.engine.forward import Context, forward_call, loop_hash_of, lower_max_forwards
 from proxy.engine.lines import raw_value, strip_untrusted
@@ -69,9 +69,15 @@ def new_call(
     core.answer(txn, 100, "Trying", now)
     strip_untrusted(core, request, caller)
     trunk = callee.trunk
+    if rare and "replaces" in request.keys:
+        replaces.borrow(core, call, request)
     if rare or (trunk is not None and trunk.trusted):
         privacy.on_request(core, request, caller, trunk)
-    core.out.append(AskAdmission(call.legs[0]))
+    if call.legs:
+        core.out.append(AskAdmission(call.legs[0]))
+    else:
+        # Every leg is lent by the call that this one replaces.
+        _admitted(core, call, Admitted(""), now)
 
 
 def _call(
@@ -211,6 +217,10 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
             _flow_failed(core, call, now)
             return
     elif call.callee_account is not None:
+        if verdict.bindings is None and not _asked_for(call, verdict):
+            # The callee's leg is lent (replaces.py), so no admission brought them along.
+            core.out.append(AskBindings(call.callee_account.subscriber, call.callee_account.aor, call))
+            return
         context.groups = binding_targets(core, verdict.bindings or [])
         context.to_account = True
     elif call.route_trunk is not None:
@@ -229,7 +239,23 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     lower_max_forwards(request)
     if core.sessions is not None:
         session.ask(core, context)
-    forward_call(core, context, call, Permit(call.legs), now)
+    lent = call.handover.legs if call.handover is not None else ()
+    forward_call(core, context, call, Permit(call.legs + lent), now)
+
+
+def _asked_for(call: Call, verdict: Admitted) -> bool:
+    """Whether the verdict is on the callee's own leg."""
+    return bool(call.legs) and call.legs[-1].lease == verdict.lease and bool(call.legs[-1].aor)
+
+
+def bindings_found(core: Core, call: Call, bindings: list[str] | None, now: float) -> None:
+    """events.BindingsFound for a call whose callee's leg is lent."""
+    if call.state is not CallState.ADMITTING:
+        return
+    if bindings is None and not call.cancelled:
+        _refuse(core, call, Reason.STORE_UNAVAILABLE, "", None, now)
+    else:
+        _admitted(core, call, Admitted("", bindings), now)
 
 
 def binding_targets(core: Core, records: list[str]) -> list[Sequence[Target]]:

@@ -1,4 +1,4 @@
-"""Whether running calls are alive: the timers and answers of session.py and ping.py, and what follows from them."""
+"""How long running calls live: their limit, their sessions and dialogs (session.py, ping.py), replaces.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from policies.reasons import Reason
 from proxy.engine import ping, session, teardown
 
 if TYPE_CHECKING:
+    from proxy.engine.call import Call, Dialog, Handover
     from proxy.engine.core import Core
     from proxy.engine.ping import Ping
     from proxy.engine.watch import Watch
@@ -20,8 +21,24 @@ class Alive:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        core.on_call_duration = self._on_call_duration
+        core.on_orphan_due = self._on_orphan_due
+        core.on_ack_overdue = self._on_ack_overdue
         core.on_session = self._on_session
         core.on_ping = self._on_ping
+        core.on_replaced = self._on_replaced
+
+    def _on_call_duration(self, call: Call, token: int, now: float) -> None:
+        call.deadline = None
+        teardown.cut(self._core, call, Reason.CALL_DURATION, now)
+
+    def _on_orphan_due(self, due: tuple[Call, Reason], token: int, now: float) -> None:
+        call, reason = due
+        call.deadline = None
+        teardown.cut(self._core, call, reason, now)
+
+    def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
+        teardown.ack_overdue(self._core, wait[0], wait[1], now)
 
     def _on_session(self, watch: Watch, token: int, now: float) -> None:
         if session.expired(self._core, watch, now):
@@ -29,6 +46,10 @@ class Alive:
 
     def _on_ping(self, watch: Watch, token: int, now: float) -> None:
         ping.due(self._core, watch, now)
+
+    def _on_replaced(self, handover: Handover, token: int, now: float) -> None:
+        # Cutting what has ended by itself, as it should have, changes nothing.
+        teardown.cut(self._core, handover.donor, Reason.REPLACED, now)
 
     def pinged(self, user: Ping, status: int, now: float) -> None:
         """A ping's answer, 408 when there is none."""

@@ -100,6 +100,7 @@ class Call:
         "deadline",
         "dialogs",
         "edge",
+        "handover",
         "leg_index",
         "legs",
         "record",
@@ -136,6 +137,8 @@ class Call:
         self.dialogs: list[Dialog] = []
         self.deadline: TimerHandle | None = None
         """call_duration's end."""
+        self.handover: Handover | None = None
+        """Set on both calls while one takes the other's place (replaces.py)."""
         self.byes = 0
         """BYEs of ours under way."""
 
@@ -145,6 +148,19 @@ class Call:
             if dialog.callee.tag == tag:
                 return dialog
         return None
+
+
+class Handover:
+    """One call's legs, lent to the call that takes its place and handed to it at its answer (replaces.py)."""
+
+    __slots__ = ("donor", "done", "heir", "legs")
+
+    def __init__(self, donor: Call, heir: Call, legs: tuple[Leg, ...]) -> None:
+        self.donor = donor
+        self.heir = heir
+        self.legs = legs
+        self.done = False
+        """The heir was answered: what is left of the donor is to end."""
 
 
 class Running:

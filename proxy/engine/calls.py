@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
-from proxy.engine import watch
+from proxy.engine import replaces, watch
 from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.dialogtext import dialog_text
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
@@ -97,7 +97,9 @@ def _first_answer(core: Core, call: Call, callee: Peer, status: int, now: float)
     record.status = status
     text = dialog_text(core, call, callee)
     for leg in call.legs:
-        leg.answered = True
+        if not leg.answered:
+            leg.answered = True
+            leg.answered_at = now
         core.out.append(CallAnswered(leg, text))
         # One leg keeps it for the whole call.
         text = ""
@@ -106,21 +108,21 @@ def _first_answer(core: Core, call: Call, callee: Peer, status: int, now: float)
 
 def plan_end(core: Core, call: Call, now: float) -> None:
     """The answered call is held to its limits on duration."""
-    answered_at = call.record.answered_at
-    assert answered_at is not None
-    call_ms = call_duration_ms(call)
-    if call_ms:
-        call.deadline = core.timers.at(max(now, answered_at + call_ms / 1000), core.on_call_duration, call, 0)
+    end = end_of(call)
+    if end is not None:
+        call.deadline = core.timers.at(max(now, end), core.on_call_duration, call, 0)
 
 
-def call_duration_ms(call: Call) -> int:
-    """The shortest call_duration of its legs, 0 = none."""
-    call_ms = 0
+def end_of(call: Call) -> float | None:
+    """When the first call_duration of its legs is over; a leg of the call that this one replaces began before."""
+    end: float | None = None
     for leg in call.legs:
         limit = leg.limits.call_duration
-        if limit is not None and limit.applies(leg.direction) and (not call_ms or limit.value < call_ms):
-            call_ms = limit.value
-    return call_ms
+        if limit is not None and limit.applies(leg.direction):
+            at = leg.answered_at + limit.value / 1000
+            if end is None or at < end:
+                end = at
+    return end
 
 
 def _callee(core: Core, call: Call, branch: Branch, response: Response) -> Peer:
@@ -176,6 +178,8 @@ def refresh_target(context: Context, response: Response) -> None:
 
 def release(core: Core, call: Call, outcome: Outcome) -> None:
     """Give every lease that was taken back, once."""
+    if call.handover is not None:
+        replaces.over(call, call.handover)
     deadline = call.deadline
     if deadline is not None:
         core.timers.cancel(deadline)
@@ -193,7 +197,8 @@ def give_back(core: Core, leg: Leg, outcome: Outcome) -> None:
     """One leg, once."""
     if not leg.released:
         leg.released = True
-        core.out.append(ReleaseLease(leg, outcome))
+        # What was answered is a success, also where the call that took it over is not answered itself.
+        core.out.append(ReleaseLease(leg, Outcome.SUCCESS if leg.answered else outcome))
 
 
 def failed(core: Core, call: Call, status: int, now: float) -> None:
@@ -224,7 +229,7 @@ def ended(core: Core, call: Call, by_caller: bool, cause: str, now: float) -> No
     call.state = CallState.ENDED
     record = call.record
     record.outcome = "success"
-    record.cause = cause
+    record.cause = cause if call.handover is None else "replaced"
     record.ended_by = "caller" if by_caller else "callee"
     write(core, call, now)
     forget(core, call)

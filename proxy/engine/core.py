@@ -84,6 +84,7 @@ class Core:
         "on_call_duration",
         "on_orphan_due",
         "on_ping",
+        "on_replaced",
         "on_session",
         "on_replan",
         "on_timer_c",
@@ -124,6 +125,7 @@ class Core:
     on_session: Handler
     on_ping: Handler
     on_replan: Handler
+    on_replaced: Handler
 
     def __init__(
         self,

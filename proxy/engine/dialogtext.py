@@ -35,7 +35,7 @@ def dialog_text(core: Core, call: Call, callee: Peer) -> str:
         _VERSION,
         call.token,
         call.call_id,
-        f"{(record.answered_at or 0.0) + offset:.3f}",
+        f"{_talks_since(call) + offset:.3f}",
         f"{record.started_at + offset:.3f}",
         record.caller,
         record.callee,
@@ -48,6 +48,15 @@ def dialog_text(core: Core, call: Call, callee: Peer) -> str:
     _add_peer(lines, call.caller)
     _add_peer(lines, callee)
     return "\n".join(lines)
+
+
+def _talks_since(call: Call) -> float:
+    """The answer of its first leg: one that a transfer brought along was answered before (replaces.py)."""
+    since = call.record.answered_at or 0.0
+    for leg in call.legs:
+        if leg.answered and leg.answered_at < since:
+            since = leg.answered_at
+    return since
 
 
 def _add_peer(lines: list[str], peer: Peer) -> None:
@@ -108,6 +117,7 @@ def _read(core: Core, lines: Iterator[str], now: float) -> Call | None:
             call=call,
         )
         leg.answered = True
+        leg.answered_at = answered_at
         legs.append(leg)
         record.payers.append(payer)
         if not record.mode:

@@ -14,7 +14,7 @@ from policies.reasons import Reason
 from proxy.engine import admission, indialog, relay, replan, respond, running, takeover, teardown
 from proxy.engine.alive import Alive
 from proxy.engine.bindings import came_by, read_records
-from proxy.engine.call import Call, CallState, Dialog, Running
+from proxy.engine.call import Call, CallState, Running
 from proxy.engine.core import Core
 from proxy.engine.digest import Digest
 from proxy.engine.effects import AskBindings, CloseFlow, Effect
@@ -107,10 +107,7 @@ class Engine:
         )
         core.on_timer_c = self._on_timer_c
         core.on_branch_failed = self._on_branch_failed
-        core.on_call_duration = self._on_call_duration
         core.on_budget = self._on_budget
-        core.on_orphan_due = self._on_orphan_due
-        core.on_ack_overdue = self._on_ack_overdue
         core.on_replan = self._on_replan
         self.registrar = Registrar(core)
         self._alive = Alive(core)
@@ -270,6 +267,8 @@ class Engine:
         core = self.core
         if isinstance(user, Context):
             relay.bindings_found(core, user, event.bindings, now)
+        elif isinstance(user, Call):
+            admission.bindings_found(core, user, event.bindings, now)
         elif isinstance(user, Waiting) and not user.cancelled and user.txn.pending:
             for binding in read_records(event.bindings or ()):
                 if came_by(binding, user.source, core.instance):
@@ -375,23 +374,11 @@ class Engine:
     def _on_branch_failed(self, branch: Branch, status: int, now: float) -> None:
         respond.branch_failed(self.core, branch, status, now)
 
-    def _on_call_duration(self, call: Call, token: int, now: float) -> None:
-        call.deadline = None
-        teardown.cut(self.core, call, Reason.CALL_DURATION, now)
-
     def _on_budget(self, drained: Running, token: int, now: float) -> None:
         replan.budget_used_up(self.core, drained, now)
 
     def _on_replan(self, owner: None, token: int, now: float) -> None:
         replan.rung(self.core, token, now)
-
-    def _on_orphan_due(self, due: tuple[Call, Reason], token: int, now: float) -> None:
-        call, reason = due
-        call.deadline = None
-        teardown.cut(self.core, call, reason, now)
-
-    def _on_ack_overdue(self, wait: tuple[Call, Dialog], token: int, now: float) -> None:
-        teardown.ack_overdue(self.core, wait[0], wait[1], now)
 
 
 def _digest(secret: bytes, snapshot: Snapshot) -> Digest:

@@ -128,8 +128,8 @@ def _move_end(core: Core, leg: Leg, now: float) -> None:
     if call.deadline is not None:
         core.timers.cancel(call.deadline)
         call.deadline = None
-    call_ms, answered_at = calls.call_duration_ms(call), call.record.answered_at
-    if call_ms and answered_at is not None and answered_at + call_ms / 1000 <= now:
+    end = calls.end_of(call)
+    if end is not None and end <= now:
         teardown.cut(core, call, Reason.CALL_DURATION, now)
     else:
         calls.plan_end(core, call, now)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
-from proxy.engine import calls, early, indialog, passing, ping, privacy, session, teardown
+from proxy.engine import calls, early, indialog, passing, ping, privacy, replaces, session, teardown
+from proxy.engine.call import CallState
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, fall_back, finish, next_group
 from proxy.engine.lines import top_via_off
 from proxy.sip.message import Response
@@ -95,6 +96,8 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
     if first:
         _close(core, context, branch, response.status)
     call = context.call
+    if call is not None and call.handover is not None and call.state is CallState.TRYING:
+        replaces.hand_over(core, call, now)
     if call is not None and not calls.answered(core, call, branch, response, now):
         teardown.late_answer(core, call, branch, response, now)
     elif context.invite or not context.final_sent:

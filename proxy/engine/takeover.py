@@ -34,16 +34,16 @@ def take_up(core: Core, found: Inherited, now: float) -> None:
             core.out.append(HoldLease(leg, now - answered_at, found.dialog if leg is call.legs[0] else ""))
         calls.plan_end(core, call, now)
     else:
-        _only_cut(core, call, answered_at, found, now)
+        _only_cut(core, call, found, now)
 
 
-def _only_cut(core: Core, call: Call, answered_at: float, found: Inherited, now: float) -> None:
+def _only_cut(core: Core, call: Call, found: Inherited, now: float) -> None:
     for leg in call.legs:
         leg.released = True
-    call_ms = calls.call_duration_ms(call)
+    end = calls.end_of(call)
     ends: list[tuple[float, Reason]] = []
-    if call_ms:
-        ends.append((answered_at + call_ms / 1000, Reason.CALL_DURATION))
+    if end is not None:
+        ends.append((end, Reason.CALL_DURATION))
     if found.exhausts_in is not None:
         ends.append((now + found.exhausts_in, Reason.TOTAL_DURATION))
     if not ends:

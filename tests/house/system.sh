@@ -16,6 +16,7 @@ need baresip baresip-core
 need tcpdump tcpdump
 need valgrind valgrind
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
+need rtpengine rtpengine-daemon
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

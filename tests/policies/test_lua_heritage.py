@@ -39,6 +39,15 @@ class TestStartedAgain:
         assert payer.inherit(ME, again=True).calls == []
         assert redis_client.keys("cg:{*:d:*") == []
 
+    def test_the_call_that_goes_on_with_a_lease_is_the_one_that_is_left(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, limits(lines=1, success=limit("success_calls", 1, DAY)))
+        talks(payer, ME + "1", "first")
+        # A transfer: the same lease, another call. It is counted once.
+        _, counted = payer.answered(ME + "1", dialog="second")
+        assert counted == 1
+        assert payer.usage()["success"][1] == 1
+        assert payer.inherit(ME, again=True).calls == [("held", "out", ME + "1", "second")]
+
     def test_a_leg_whose_dialog_stands_with_the_other_is_not_told(self, redis_client: Redis) -> None:
         payer = Payer(redis_client, limits())
         talks(payer, ME + "1", "")
