@@ -40,6 +40,8 @@ class Call:
     direction: Direction
     talking: bool
     expires: int
+    tentative: bool = False
+    """Its call waits for another leg: if it lapses it was never taken."""
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Model:
     windows: dict[str, Window] = field(default_factory=dict)
     settled: int = 0
     """Talk has gone to its windows up to this moment."""
+    lapsed: dict[str, Call] = field(default_factory=dict)
+    """Calls that talked and whose lease was not renewed."""
     draining: Limit | None = None
     """The total_duration that talk goes to: a script learns of other limits when it is run with them."""
 
@@ -65,7 +69,9 @@ class Model:
             if call.expires <= self.now:
                 self._settle(call.expires)
                 del self.calls[lease]
-                if not call.talking:
+                if call.talking:
+                    self.lapsed[lease] = call
+                elif not call.tentative:
                     self._touch(self.limits.fail_calls, call.direction, call.expires)
         self._settle(self.now)
 
@@ -77,7 +83,7 @@ class Model:
 
     # Scripts
 
-    def admit(self, lease: str, direction: Direction) -> int | tuple[int, int]:
+    def admit(self, lease: str, direction: Direction, *, tentative: bool = False) -> int | tuple[int, int]:
         self.begin()
         limits = self.limits
         total = limits.total_duration
@@ -95,7 +101,8 @@ class Model:
                     return why, -1
         if limits.lines is not None and len(self.calls) >= limits.lines.value:
             return LINES, -1
-        self.calls[lease] = Call(direction, False, self.now + self.lease_ms)
+        # Half a ms more, and so noticed in the next one.
+        self.calls[lease] = Call(direction, False, self.now + self.lease_ms + tentative, tentative)
         return 0
 
     def answered(self, lease: str) -> tuple[int, int]:
@@ -124,8 +131,24 @@ class Model:
         for lease in leases:
             if lease in self.calls:
                 self.calls[lease].expires = self.now + self.lease_ms
+                self.calls[lease].tentative = False
         self.begin()
         return self.exhausts_in(), [lease for lease in leases if lease not in self.calls]
+
+    def inherit(self, prefix: str, *, again: bool) -> tuple[int, set[tuple[str, str]]]:
+        """Started again: attempts have failed, and what lasts is its own. Both: what lapsed is told once."""
+        self.begin()
+        its = {lease: call for lease, call in self.calls.items() if lease.startswith(prefix)}
+        found = {("held", lease) for lease, call in its.items() if again and call.talking}
+        lasting = len(found) if again else len(its)
+        for lease, call in its.items():
+            if again and not call.talking:
+                del self.calls[lease]
+                self._touch(self.limits.fail_calls, call.direction, self.now)
+        orphans = [lease for lease in self.lapsed if lease.startswith(prefix)]
+        for lease in orphans:
+            del self.lapsed[lease]
+        return lasting, found | {("lapsed", lease) for lease in orphans}
 
     def exhausts_in(self) -> int:
         """Lets time pass for a copy until the budget is used up: at most the rest of this window and the next one."""
