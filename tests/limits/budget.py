@@ -37,6 +37,12 @@ async def cut_all(calls: Sequence[Call], budget_s: float) -> tuple[float, float]
     return min(ends) - earliest, max(ends) - latest
 
 
+def cut_times(call: Call, limit_s: float) -> tuple[float, float]:
+    """When both sides had their BYE, after the call had reached its own limit."""
+    ends = [side.bye.at for side in (call.caller, call.callee) if side.bye is not None]
+    return min(ends) - call.answer_left_at - limit_s, max(ends) - call.answered_at - limit_s
+
+
 def in_time(first: float, last: float) -> bool:
     """Of two moments, counted from the earliest and the latest at which the limit may have been reached."""
     return first >= -EARLY_S and last <= BYE_S

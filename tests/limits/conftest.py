@@ -1,11 +1,7 @@
-"""One system for most cases, with the customers of all modules that run; what fails, dies or is emptied has its own.
-
-LIMITS=long (what `make limits` sets) plays the long form: more calls, more instances of the same.
-"""
+"""One system for most cases, with the customers of all modules that run; what fails, dies or is emptied has its own."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +16,6 @@ from tests.limits.under_callgate import UnderCallgate, under_callgate
 
 _TABLE = pytest.StashKey[Table]()
 FOLDER = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def long() -> bool:
-    """The long form."""
-    return os.environ.get("LIMITS") == "long"
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +43,14 @@ def customers(request: pytest.FixtureRequest) -> dict[str, Bought]:
 
 
 @pytest.fixture(scope="session")
-def played(request: pytest.FixtureRequest, system: UnderCallgate) -> dict[str, Any]:
+def played(request: pytest.FixtureRequest, system: UnderCallgate) -> dict[Any, Any]:
     """SCENES of all modules of this run, played at once: they take time and little else. What each saw, or raised."""
-    scenes: dict[str, Scene[Any]] = _of_all(request, "SCENES")
+    scenes: dict[Any, Scene[Any]] = _of_all(request, "SCENES")
     return play_all(system, scenes)
 
 
-def _of_all(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _of_all(request: pytest.FixtureRequest, name: str) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
     modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
     for module in sorted(modules, key=lambda module: str(module.__file__)):
         if Path(str(module.__file__)).parent != FOLDER:

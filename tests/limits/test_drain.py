@@ -16,7 +16,9 @@ from tests.limits.table import Table
 BUDGETS_S = {1: 2.0, 3: 6.0, 20: 40.0}
 """By the number of calls."""
 APART_S = {1: 0.0, 3: 0.5, 20: 0.05}
-"""One call begins so long after the other, on the other instance."""
+"""One call begins so long after the other."""
+INSTANCES = {1: [0], 3: [0, 1, 1], 20: [0, 1] * 10}
+"""Of three the first learns only from the others that it drains three times as fast."""
 CUSTOMERS = {f"drains-by-{n}": Bought({"total_duration": f"{s:g}s per 1h"}) for n, s in BUDGETS_S.items()}
 
 
@@ -26,7 +28,7 @@ async def _drained(n: int, stage: Stage) -> tuple[float, float, bool]:
     begun = stage.now()
     for i in range(n):
         await asyncio.sleep(begun + i * APART_S[n] - stage.now())
-        calls.append(await stage.call(who, at=i % 2).talks())
+        calls.append(await stage.call(who, at=INSTANCES[n][i]).talks())
     first, last = await cut_all(calls, BUDGETS_S[n])
     return first, last, await refused_everywhere(stage, who)
 

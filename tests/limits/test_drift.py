@@ -14,13 +14,14 @@ from random import Random
 import pytest
 
 from tests.limits.budget import BYE_S
+from tests.limits.form import LONG
 from tests.limits.probes import fails_left, lines_free, successes_left, talk_left
 from tests.limits.randomly import Plan, play_out
 from tests.limits.stage import Call, Stage, play
 from tests.limits.system import Bought, System
 from tests.limits.table import Table
 
-CALLS, CALLS_LONG = 400, 10_000
+CALLS = 10_000 if LONG else 400
 AT_ONCE = 40
 """Some of them more than their customer has lines."""
 LINES, LEFT, LEFT_S = 8, 2, 2
@@ -118,14 +119,13 @@ async def _settled(stage: Stage) -> None:
 
 
 @pytest.mark.timeout(480)
-def test_counters_are_what_the_cdrs_say(system: System, table: Table, long: bool) -> None:
+def test_counters_are_what_the_cdrs_say(system: System, table: Table) -> None:
     seed = int(os.environ.get("LIMITS_SEED", 0)) or Random().randrange(1, 1 << 32)
-    calls = CALLS_LONG if long else CALLS
-    wrong, counted = play(system, lambda stage: _drifted(stage, Random(seed), calls))
+    wrong, counted = play(system, lambda stage: _drifted(stage, Random(seed), CALLS))
     table.holds(
-        f"drift: {calls} random calls by {len(DRIFTERS)} customers",
+        f"drift: {CALLS} random calls by {len(DRIFTERS)} customers",
         "every call in one CDR, every counter as they say",
         f"{len(wrong)} differences; {counted['success']} answered, {counted['fail']} failed, "
-        f"{calls - counted['success'] - counted['fail']} refused (LIMITS_SEED={seed}) {wrong[:5] or ''}".rstrip(),
-        not wrong and min(counted["success"], counted["fail"]) > calls / 20,
+        f"{CALLS - counted['success'] - counted['fail']} refused (LIMITS_SEED={seed}) {wrong[:5] or ''}".rstrip(),
+        not wrong and min(counted["success"], counted["fail"]) > CALLS / 20,
     )

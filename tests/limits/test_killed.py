@@ -1,101 +1,169 @@
-"""An instance dies with calls up, or is told to go: what they held is free in time, what they talked is counted."""
+"""An instance dies with calls up, or is told to go: what they held is free in time, what they talked is counted, and
+their limits still cut them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.e2e.net import Net
-from tests.limits.budget import BYE_S, EARLY_S
+from tests.limits.budget import BYE_S, EARLY_S, cut_all, cut_times, in_time
+from tests.limits.form import LONG
 from tests.limits.probes import NO_LINES, fails_left, lines_free, talk_left
-from tests.limits.stage import Call, Stage, play, rings
-from tests.limits.system import Bought, System
+from tests.limits.stage import Call, Stage, play_all, rings, seen_in
+from tests.limits.system import Bought
 from tests.limits.table import Table
 from tests.limits.under_callgate import under_callgate
 
+DIES, OBSERVES, COMES_BACK, GOES = range(4)
+"""Instances."""
 LEASE_S = 3.0
-LINES, LINES_LONG = 30, 200
+LINES = 200 if LONG else 30
 BUDGET_S = 9.0
 FAILS, RINGING = 5, 2
+OUTLIVED_S, TAKEN_UP_S = 9.0, 6.0
 RENEWED_S = 0.5 * LEASE_S
 """A lease is renewed by then at the latest; it had so much less to live when its instance died."""
 OWN_CUSTOMERS = {
     "killed-lines": Bought({"lines": LINES}),
-    "killed-lines-long": Bought({"lines": LINES_LONG}),
     "killed-ringing": Bought({"fail_calls": f"{FAILS} per 1h"}),
     "killed-talk": Bought({"total_duration": f"{BUDGET_S:g}s per 1h"}),
+    "outlived": Bought({"call_duration": f"{OUTLIVED_S:g}s"}),
+    "taken-up": Bought({"lines": LINES, "call_duration": f"{TAKEN_UP_S:g}s"}),
+    "shares-taken-up": Bought({"total_duration": f"{3 * TAKEN_UP_S:g}s per 1h"}),
     "drained": Bought({"lines": 2, "success_calls": "4 per 1h"}),
 }
+Times = tuple[float, float]
+pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(scope="module")
-def mortals(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of which an instance may die."""
-    folder = tmp_path_factory.mktemp("killed")
-    with under_callgate(net, folder, OWN_CUSTOMERS, first_host=3, lease_s=LEASE_S) as system:
-        yield system
-        assert system.alarms() == []
-
-
-async def _up(stage: Stage, who: str, calls: int) -> list[Call]:
-    made = [stage.call(who, at=0) for _ in range(calls)]
+async def _up(stage: Stage, who: str, calls: int, at: int) -> list[Call]:
+    made = [stage.call(who, at=at) for _ in range(calls)]
     await asyncio.gather(*(call.talks() for call in made))
     return made
 
 
-async def _freed(stage: Stage, who: str, since: float) -> float:
-    """When a call got through the other instance; until then each is refused for want of a line."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    freed_s: float
+    """From the death to the first line that was free."""
+    lines: int
+    talked_on: Times
+    """So long after the death its talk was counted, at least and at most."""
+    fails: int
+    outlived: Times
+
+
+async def _dies(stage: Stage) -> Death:
+    one = stage.system.instances[DIES]
+    talker = await stage.call("killed-talk", at=DIES).talks()
+    await _up(stage, "killed-lines", LINES, DIES)
+    orphan = await stage.call("outlived", at=DIES).talks()
+    for _ in range(RINGING):
+        await stage.call("killed-ringing", rings, at=DIES).caller.hears(180)
+    # Leases are renewed: what is up longer than a lease still holds its lines.
+    await asyncio.sleep(1.2 * LEASE_S)
+    refused = stage.call("killed-lines", at=OBSERVES)
+    assert not await refused.decided()
+    killed = stage.now()
+    one.kill()
+    freed = await _freed(stage, "killed-lines") - killed
+    lines = await lines_free(stage, "killed-lines", LINES, at=OBSERVES)
+    least, most = await talk_left(stage, "killed-talk", at=OBSERVES)
+    spent = BUDGET_S - (killed - talker.answered_at)
+    fails = await fails_left(stage, "killed-ringing", at=OBSERVES)
+    outlived = cut_times(await orphan.cut(), OUTLIVED_S)
+    return Death(freed, lines, (spent - most, spent - least), fails, outlived)
+
+
+async def _freed(stage: Stage, who: str) -> float:
+    """When a call got through; until then each is refused for want of a line."""
     while True:
-        call = stage.call(who, at=1)
+        call = stage.call(who, at=OBSERVES)
         if await call.decided():
-            freed = stage.now() - since
+            freed = stage.now()
             await (await call.talks()).hang_up()
             return freed
         assert call.refusal() == NO_LINES, call.refusal()
         await asyncio.sleep(0.1)
 
 
-def test_lines_of_a_killed_instance_are_free_within_the_lease(
-    mortals: System, table: Table, long: bool
-) -> None:
-    who, lines = ("killed-lines-long", LINES_LONG) if long else ("killed-lines", LINES)
+@dataclass(frozen=True, slots=True)
+class Return:
+    held: bool
+    """No line was free when it was back."""
+    cut: Times
+    shared: Times
+    lines: int
 
-    async def scene(stage: Stage) -> tuple[float, int, tuple[float, float], int]:
-        one = stage.system.instances[0]
-        talker = await stage.call("killed-talk", at=0).talks()
-        await _up(stage, who, lines)
-        for _ in range(RINGING):
-            await stage.call("killed-ringing", rings, at=0).caller.hears(180)
-        # Leases are renewed: what is up longer than a lease still holds its lines.
-        await asyncio.sleep(1.2 * LEASE_S)
-        refused = stage.call(who, at=1)
-        assert not await refused.decided()
-        killed = stage.now()
-        one.kill()
-        freed = await _freed(stage, who, killed)
-        free = await lines_free(stage, who, lines, at=1)
-        least, most = await talk_left(stage, "killed-talk", at=1)
-        await one.start()
-        fails = await fails_left(stage, "killed-ringing", at=1)
-        spent = BUDGET_S - (killed - talker.answered_at)
-        return freed, free, (spent - most, spent - least), fails
 
-    freed, free, (shortest, longest), fails = play(mortals, scene)
+async def _comes_back(stage: Stage) -> Return:
+    one = stage.system.instances[COMES_BACK]
+    calls = await _up(stage, "taken-up", LINES, COMES_BACK)
+    sharing = await _up(stage, "shares-taken-up", 3, COMES_BACK)
+    one.kill()
+    await one.start()
+    refused = stage.call("taken-up", at=OBSERVES)
+    held = not await refused.decided() and refused.refusal() == NO_LINES
+    times = [cut_times(await call.cut(), TAKEN_UP_S) for call in calls]
+    for call in calls:
+        await stage.cdr(call.call_id)
+    shared = await cut_all(sharing, 3 * TAKEN_UP_S)
+    lines = await lines_free(stage, "taken-up", LINES, at=OBSERVES)
+    return Return(held, (min(first for first, _ in times), max(last for _, last in times)), shared, lines)
+
+
+async def _goes(stage: Stage) -> tuple[int, str]:
+    one = stage.system.instances[GOES]
+    call = await stage.call("drained", at=GOES).talks()
+    one.drain()
+    await stage.until("it takes no calls", lambda: not one.ready())
+    refused = stage.call("drained", at=GOES)
+    await refused.decided()
+    await call.cut()
+    assert (await stage.cdr(call.call_id)).outcome == "success"
+    return await lines_free(stage, "drained", 2, at=OBSERVES), refused.refusal()
+
+
+@pytest.fixture(scope="module")
+def ends(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Of instances, all at once."""
+    folder = tmp_path_factory.mktemp("killed")
+    with under_callgate(net, folder, OWN_CUSTOMERS, instances=4, first_host=3, lease_s=LEASE_S) as system:
+        yield play_all(system, {"dies": _dies, "comes back": _comes_back, "goes": _goes})
+        assert system.alarms() == []
+
+
+def test_lines_of_a_killed_instance_are_free_within_the_lease(ends: dict[str, Any], table: Table) -> None:
+    death: Death = seen_in(ends, "dies")
     table.holds(
-        f"killed with {lines} calls up, a lease of {LEASE_S:g} s",
-        f"{lines} lines free within {LEASE_S:g} s (+ 1 s)",
-        f"{free} lines free, the first after {freed:.1f} s",
-        free == lines and freed <= LEASE_S + 1.0,
+        f"killed with {LINES} calls up, a lease of {LEASE_S:g} s",
+        f"{LINES} lines free within {LEASE_S:g} s (+ 1 s)",
+        f"{death.lines} lines free, the first after {death.freed_s:.1f} s",
+        death.lines == LINES and death.freed_s <= LEASE_S + 1.0,
     )
-    # Talk goes on to the lease's end: between what was left of it at worst and at best.
+
+
+def test_talk_of_a_killed_instance_is_settled_up_to_its_leases_end(
+    ends: dict[str, Any], table: Table
+) -> None:
+    """Between what was left of the lease at worst and at best."""
+    shortest, longest = seen_in(ends, "dies").talked_on
     table.holds(
         "killed: its talk is settled up to the lease's end",
         f"{RENEWED_S:g} to {LEASE_S:g} s after the death",
         f"{longest:.1f} s after the death",
         longest >= RENEWED_S - BYE_S and shortest <= LEASE_S + EARLY_S,
     )
+
+
+def test_calls_of_a_killed_instance_that_rang_have_failed(ends: dict[str, Any], table: Table) -> None:
+    fails = seen_in(ends, "dies").fails
     table.holds(
         "killed: calls that rang have failed",
         f"{FAILS - RINGING} of {FAILS} fails left",
@@ -104,19 +172,42 @@ def test_lines_of_a_killed_instance_are_free_within_the_lease(
     )
 
 
-def test_a_drained_instance_ends_its_calls_and_gives_everything_back(mortals: System, table: Table) -> None:
-    async def scene(stage: Stage) -> tuple[int, str]:
-        one = stage.system.instances[0]
-        call = await stage.call("drained", at=0).talks()
-        one.drain()
-        await stage.until("it takes no calls", lambda: not one.ready())
-        refused = stage.call("drained", at=0)
-        await refused.decided()
-        await call.cut()
-        assert (await stage.cdr(call.call_id)).outcome == "success"
-        return await lines_free(stage, "drained", 2, at=1), refused.refusal()
+def test_another_instance_cuts_the_calls_of_a_dead_one(ends: dict[str, Any], table: Table) -> None:
+    first, last = seen_in(ends, "dies").outlived
+    table.holds(
+        f"killed: another instance cuts its call at {OUTLIVED_S:g} s",
+        "BYE to both within 1.0 s",
+        f"BYE to both after {last:+.2f} s",
+        in_time(first, last),
+    )
 
-    free, refusal = play(mortals, scene)
+
+def test_started_again_it_takes_its_calls_up(ends: dict[str, Any], table: Table) -> None:
+    back: Return = seen_in(ends, "comes back")
+    first, last = back.cut
+    table.holds(
+        f"killed with {LINES} calls up, started again",
+        f"lines held, BYE to both within 1.0 s of {TAKEN_UP_S:g} s, {LINES} lines free",
+        f"lines {'held' if back.held else 'free'}, BYE to both from {first:+.2f} to {last:+.2f} s, "
+        f"{back.lines} lines free",
+        back.held and in_time(first, last) and back.lines == LINES,
+    )
+
+
+def test_started_again_its_calls_drain_their_budget_on(ends: dict[str, Any], table: Table) -> None:
+    first, last = seen_in(ends, "comes back").shared
+    table.holds(
+        f"killed with 3 calls on {3 * TAKEN_UP_S:g} s up, started again",
+        "BYE to both within 1.0 s of the exhaustion",
+        f"BYE to both from {first:+.2f} to {last:+.2f} s",
+        in_time(first, last),
+    )
+
+
+def test_a_drained_instance_ends_its_calls_and_gives_everything_back(
+    ends: dict[str, Any], table: Table
+) -> None:
+    free, refusal = seen_in(ends, "goes")
     table.holds(
         "ends: drained",
         "new calls 503, BYE to both, 2 lines free",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.net import Net
+from tests.limits.form import LONG
 from tests.limits.phases import PHASES, Part, Phase, Weather
 from tests.limits.stage import Stage, play, seen_in
 from tests.limits.standing import Counted, Standing, bought, holds, standing
@@ -22,7 +22,7 @@ KINDS: tuple[Counted, ...] = ("success", "fail", "talk")
 BY_NAME = {phase.name: phase for phase in PHASES}
 LEASE_S = 4.0
 ALL = [(failure, policy) for failure in ("hangs", "is gone") for policy in ("refuse", "admit")]
-OUTAGES = ALL if os.environ.get("LIMITS") == "long" else [("hangs", "refuse"), ("is gone", "admit")]
+OUTAGES = ALL if LONG else [("hangs", "refuse"), ("is gone", "admit")]
 
 
 def _customer(phase: Phase, counted: Counted) -> str:
