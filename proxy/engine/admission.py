@@ -145,7 +145,8 @@ def _forbidden(
                 limits=limits,
                 direction="in" if incoming else "out",
                 account=account.aor,
-                aor=account.aor if incoming else "",
+                # Bindings are among the keys of the account's subscriber, out of reach of a group's script.
+                aor=account.aor if incoming and charge.payer == account.subscriber else "",
                 nonce="" if incoming else caller.nonce,
                 nc=0 if incoming else caller.nc,
                 call=call,
@@ -218,7 +219,7 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
             return
     elif call.callee_account is not None:
         if verdict.bindings is None and not _asked_for(call, verdict):
-            # The callee's leg is lent (replaces.py), so no admission brought them along.
+            # The callee's leg is lent (replaces.py) or a group pays it, so no admission brought them along.
             core.out.append(AskBindings(call.callee_account.subscriber, call.callee_account.aor, call))
             return
         context.groups = binding_targets(core, verdict.bindings or [])
@@ -249,7 +250,7 @@ def _asked_for(call: Call, verdict: Admitted) -> bool:
 
 
 def bindings_found(core: Core, call: Call, bindings: list[str] | None, now: float) -> None:
-    """events.BindingsFound for a call whose callee's leg is lent."""
+    """events.BindingsFound for a call whose callee's leg is lent, or paid by a group."""
     if call.state is not CallState.ADMITTING:
         return
     if bindings is None and not call.cancelled:

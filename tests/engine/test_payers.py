@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from policies.lease import Leg
+from policies.lease import Leg, Outcome
 from policies.verdicts import Admitted
-from proxy.engine.effects import LimitsChanged
+from proxy.engine.effects import AskBindings, LimitsChanged
+from proxy.engine.events import BindingsFound
 from proxy.sip.message import Response
-from tests.engine.world import CALLGATE, Phone, World
+from tests.engine.world import CALLGATE, Phone, World, bound
 
 WORKERS = """
 workers:
@@ -162,6 +163,58 @@ def test_who_calls_with_an_account_is_not_who_pays(world: World) -> None:
     assert asked(world, "bob", "71") == [("group:alice", "softphone")]
     assert asked(world, "dave", "71") == []
     assert asked(world, "dave", "493") == [("dave", "softphone")]
+
+
+class TestACalleeForWhomTheGroupPays:
+    """Its bindings are with its own subscriber's keys, out of reach of the script that admits its leg."""
+
+    def called(self, world: World) -> tuple[Phone, AskBindings]:
+        """An outside caller calls bob's PBX account on alice's Worker: admitted, and where bob is is asked for."""
+        world.reload(subscribers=SUBSCRIBERS.replace("{user: bob,", "{user: bob, worker: w2,"))
+        outside = Phone(world, "192.0.2.20", "outside")
+        outside.invite("sip:bob@example.com", "c-in")
+        [leg] = world.asked
+        assert (leg.limits.payer, leg.aor) == ("group:alice", "")
+        world.asked.clear()
+        world.decide(leg, Admitted(leg.lease))
+        [asked] = world.of(AskBindings)
+        assert (asked.payer, asked.aor) == ("bob", "bob@example.com")
+        return outside, asked
+
+    def test_it_is_called_where_it_registered(self, world: World) -> None:
+        outside, asked = self.called(world)
+        bob = Phone(world, "192.0.2.50", "bob")
+        world.handle(BindingsFound(bound(("192.0.2.50", "1000")), asked.user))
+        assert outside.statuses() == [100]
+        assert [request.method for request in bob.requests()] == ["INVITE"]
+
+    def test_one_who_is_not_registered_costs_nothing(self, world: World) -> None:
+        outside, asked = self.called(world)
+        world.handle(BindingsFound([], asked.user))
+        assert outside.statuses() == [100, 480]
+        assert world.released == [("bob@example.com", Outcome.VOID)]
+
+    def test_the_store_is_away_in_between(self, world: World) -> None:
+        outside, asked = self.called(world)
+        world.handle(BindingsFound(None, asked.user))
+        assert outside.statuses() == [100, 503]
+        assert world.released == [("bob@example.com", Outcome.VOID)]
+
+    def test_the_caller_gives_up_in_between(self, world: World) -> None:
+        outside, asked = self.called(world)
+        outside.request(
+            "CANCEL",
+            "sip:bob@example.com",
+            "c-in",
+            1,
+            "<sip:outside@example.com>;tag=f-c-in",
+            "<sip:bob@example.com>",
+            branch="z9hG4bK-inv-c-in-1",
+        )
+        assert outside.statuses() == [100, 200, 487]
+        world.handle(BindingsFound([], asked.user))
+        assert world.released == [("bob@example.com", Outcome.FAIL)]
+        world.idle()
 
 
 class TestRunningGroupCalls:
