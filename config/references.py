@@ -92,10 +92,19 @@ def _worker(loc: Loc, worker: Worker, known: Known) -> Iterator[Found]:
 def check_subscribers(known: Known) -> Iterator[Found]:
     """Of subscribers.yaml."""
     accounts: dict[tuple[str, str], str] = {}
+    registered: dict[tuple[str, str], str] = {}
     for name, subscriber in known.subscribers.items():
         loc: Loc = ("subscribers", name)
         for index, account in enumerate(subscriber.accounts):
             yield from _account((*loc, "accounts", index), account, subscriber, known)
+            if account.registering is not None:
+                there = (account.registering.trunk, account.registering.username or account.user)
+                if there in registered:
+                    yield (
+                        (*loc, "accounts", index, "register"),
+                        f"{registered[there]} is registered at {there[0]} as {there[1]} already",
+                    )
+                registered.setdefault(there, account.user)
             if known.config is not None:
                 key = (account.user, account.domain or known.config.domains[0])
                 if key in accounts:
@@ -136,6 +145,12 @@ def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -
         trunk = config.trunks.get(account.registrar.forward) if config is not None else None
         if trunk is not None and not trunk.targets:
             yield where, f"the trunk {account.registrar.forward} has no targets to send REGISTER to"
+    if account.registering is not None:
+        where = (*loc, "register", "trunk")
+        yield from _missing(where, "trunk", account.registering.trunk, known.trunk_names)
+        trunk = config.trunks.get(account.registering.trunk) if config is not None else None
+        if trunk is not None and not trunk.targets:
+            yield where, f"the trunk {account.registering.trunk} has no targets to register at"
     if config is None:
         return
     if account.domain and account.domain not in config.domains:

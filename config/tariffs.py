@@ -12,7 +12,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from config.model import Model, listed, mapped
-from config.units import Amount, Domain, Host, Instant, Name, Text, YesNo, amount, count_of, duration_ms_of
+from config.units import (
+    Amount,
+    Domain,
+    Host,
+    Instant,
+    Name,
+    Text,
+    YesNo,
+    amount,
+    count_of,
+    duration_ms_of,
+    seconds,
+)
 
 Mode = Literal["softphone", "gateway"]
 """How an account reaches telephony: over SIP, or as a Telegram account attached to a PBX."""
@@ -150,6 +162,19 @@ class ElsewhereRegistrar(Model):
     """The trunk behind which it stands."""
 
 
+class Registering(Model):
+    """callgate registers the account at a provider or PBX."""
+
+    trunk: Name
+    username: Text | None = None
+    """What the account is called there; None = its user part here."""
+    password: Text = Field(repr=False)
+    domain: Host | None = None
+    """The domain of its address there; None = the host of the trunk's first target."""
+    expires: Annotated[float, seconds(30, 604800)] = 3600.0
+    """Seconds asked for."""
+
+
 class Account(Model):
     """One SIP identity that registers and calls."""
 
@@ -169,10 +194,16 @@ class Account(Model):
     disabled: YesNo = False
     registrar: ElsewhereRegistrar | None = None
     """None = callgate keeps its bindings."""
+    registering: Registering | None = Field(None, alias="register")
+    """None = nobody but its own client registers it."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
         if self.registrar is not None:
+            if self.registering is not None:
+                raise ValueError(
+                    "registrar and register exclude each other: its client registers, or callgate"
+                )
             if self.password is not None or self.ha1 is not None:
                 raise ValueError(
                     "its registrar asks for the password: callgate needs neither password nor ha1"

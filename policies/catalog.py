@@ -8,8 +8,9 @@ Not here: who pays for group members and what Workers a payer may use (payer.py)
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Final, Literal
@@ -23,6 +24,18 @@ from config.tariffs import Group as GroupSchema
 from policies.plan import Activation, Tariffs
 
 _HASHES: Final[Mapping[Algorithm, str]] = {"MD5": "md5", "SHA-256": "sha256"}
+
+
+@dataclass(frozen=True, slots=True)
+class Registering:
+    """How callgate registers an account elsewhere."""
+
+    trunk: str
+    username: str
+    password: str = field(repr=False)
+    domain: str
+    expires: int
+    """Seconds asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,8 @@ class Account:
     disabled: bool
     forward: str = ""
     """The trunk behind which its registrar stands; "" = we are its registrar."""
+    register: Registering | None = None
+    """Where callgate registers it, with credentials that answer challenges there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,7 @@ class Catalog:
         "credentials",
         "domains",
         "forwarding",
+        "registered",
         "subscribers",
         "trunks",
         "workers",
@@ -139,12 +155,14 @@ class Catalog:
         accounts = {
             account.aor: account
             for name, subscriber in loaded.subscribers.items()
-            for account in _accounts(name, subscriber, config)
+            for account in _accounts(name, subscriber, config, self.trunks)
         }
         self.accounts: Mapping[str, Account] = MappingProxyType(accounts)
         """By `user@domain`."""
         self.forwarding = any(account.forward for account in accounts.values())
         """Some account has its registrar elsewhere."""
+        self.registered: Mapping[str, Mapping[str, Account]] = _registered(accounts)
+        """Accounts that callgate registers: by trunk, then by their user name there."""
         order = {domain: index for index, domain in enumerate(config.domains)}
         by_user: dict[str, Account] = {}
         for account in sorted(accounts.values(), key=lambda account: order[account.domain], reverse=True):
@@ -227,7 +245,9 @@ def _group(owner: str, group: GroupSchema, workers: list[Worker]) -> Group:
     return Group(members, group.counters == "per_member", with_access)
 
 
-def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account]:
+def _accounts(
+    name: str, subscriber: Subscriber, config: Config, trunks: Mapping[str, Trunk]
+) -> list[Account]:
     made = []
     for account in subscriber.accounts:
         domain = account.domain or config.domains[0]
@@ -247,9 +267,32 @@ def _accounts(name: str, subscriber: Subscriber, config: Config) -> list[Account
                 users=account.users,
                 disabled=account.disabled,
                 forward=account.registrar.forward if account.registrar else "",
+                register=_registering(account, trunks),
             )
         )
     return made
+
+
+def _registered(accounts: Mapping[str, Account]) -> Mapping[str, Mapping[str, Account]]:
+    found: dict[str, dict[str, Account]] = {}
+    for account in accounts.values():
+        if account.register is not None:
+            found.setdefault(account.register.trunk, {})[account.register.username] = account
+    return MappingProxyType(found)
+
+
+def _registering(account: AccountSchema, trunks: Mapping[str, Trunk]) -> Registering | None:
+    said = account.registering
+    if said is None:
+        return None
+    host = trunks[said.trunk].targets[0].removeprefix("sip:").rpartition("@")[2]
+    return Registering(
+        said.trunk,
+        said.username or account.user,
+        said.password,
+        said.domain or re.sub(r"(:[0-9]+)?(;.*)?$", "", host),
+        round(said.expires),
+    )
 
 
 def _ha1(account: AccountSchema, realm: str, algorithms: tuple[Algorithm, ...]) -> dict[Algorithm, str]:

@@ -14,6 +14,7 @@ Every key of a payer carries the hash tag {payer}, so that on a Cluster one scri
     cg:source:<flow>              who registered from there
     cg:instances                  who is alive: sorted set instance -> until when, in ms (lua/beat-1.lua)
     cg:{i:<instance>}:payers      for which payers and modes it may hold leases (policies/heritage.py)
+    cg:turn:<trunk>               the instance that registers the trunk's accounts elsewhere; without a payer
 
 A payer is a subscriber, or a group: the scripts do not know the difference. Keys say who, never how much.
 """
@@ -118,6 +119,10 @@ def bindings_key(payer: str, aor: str) -> bytes:
 
 def nonce_key(payer: str, nonce: str) -> bytes:
     return bulk(f"cg:{{{payer}}}:nonce:{nonce}".encode())
+
+
+def turn_key(trunk: str) -> bytes:
+    return bulk(f"cg:turn:{trunk}".encode())
 
 
 def source_key(flow: str) -> bytes:

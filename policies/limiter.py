@@ -29,6 +29,7 @@ from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
 from policies.settlement import Settlement
 from policies.spool import Spool
+from policies.turns import Turns
 from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Unavailable, admission_refused
 
 PAYERS_MAX: Final = 20_000
@@ -61,6 +62,9 @@ class LimiterUser(RegistrationsUser, Heir, Protocol):
 
     def on_lease_lost(self, leg: Leg) -> None:
         """An operator has cleared the lease; its call is to end."""
+
+    def on_turn(self, trunk: str, ours: bool | None) -> None:
+        """Answer to Turns.ask."""
 
     def on_place(self, user: object, verdict: PlaceVerdict) -> None:
         """Answer to Places.hold."""
@@ -106,6 +110,7 @@ class Limiter:
         self._settlement = Settlement(
             self._link, self._spool, self._heads, counters, self._planned, self._lost, tell
         )
+        self.turns = Turns(self._link, scripts, user.on_turn)
         self.places = Places(self._link, scripts, user.on_place)
         self._heritage = Heritage(
             self._link, scripts, counters, user, self._asker, instance, lease_s=lease_s, tell=tell

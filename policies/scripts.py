@@ -52,6 +52,7 @@ class Scripts:
     release: Script
     inherit: Script
     beat: Script
+    turn: Script
 
     def all(self) -> tuple[Script, ...]:
         """Every one of them, for loading."""

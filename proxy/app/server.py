@@ -28,18 +28,19 @@ from policies.identity import identity
 from policies.limiter import Limiter
 from policies.spool import SpoolError
 from proxy.app.reload import Reloaded, Reloads
+from proxy.app.shown import shown
 from proxy.app.store import EmbeddedStore, StoreError
 from proxy.driver import Driver, Pulse
-from proxy.engine.call import Call, CallState
+from proxy.engine.call import CallState
 from proxy.engine.engine import Engine
-from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged
+from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged, TimerFired
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.net.listen import Bound, ListenError, bind
 from proxy.net.network import Network
 from proxy.net.security import Security
 from proxy.net.sink import NetCounters
-from proxy.ops.cdr import instant, members, readable
+from proxy.ops.cdr import members
 from proxy.ops.http import HttpError, Services
 from proxy.ops.lines import LineWriter
 from proxy.ops.log import CallLog
@@ -50,6 +51,9 @@ LINGER = 1.0
 
 TEARDOWN_PATIENCE = 5.0
 """Seconds for the answers to our BYEs when a drain is over and calls are left; a dead phone takes longer (Timer F)."""
+
+UNREGISTER_PATIENCE = 3.0
+"""Seconds for registrars elsewhere to answer when registrations are taken back."""
 
 STORE_PATIENCE = 5.0
 """Seconds for the last outcomes to reach the store."""
@@ -158,6 +162,8 @@ class Server:
         await self._network.start()
         self.driver.on_reload = partial(self.reloads.soon, False)
         self.reloads.start()
+        # The engine's first turn: registrations of our own begin.
+        self.driver.feed(TimerFired())
         self._tell(config)
 
     async def stop(self) -> None:
@@ -192,6 +198,8 @@ class Server:
         self.driver.feed(DrainStarted())
         patience = self.loaded.config.timers.drain_timeout
         self._log.info("draining", calls=len(self.engine.core.calls), at_most_s=patience)
+        # Taken back first, so that no call comes to a server that goes down.
+        await _until(lambda: not self.engine.registrations.leaving, UNREGISTER_PATIENCE)
         if not self.engine.core.calls:
             return
         if not await self._calls_end(patience):
@@ -208,12 +216,7 @@ class Server:
             self.driver.feed(Hangup(call_id))
 
     async def _calls_end(self, patience: float) -> bool:
-        deadline = time.monotonic() + patience
-        while self.engine.core.calls:
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(POLL)
-        return True
+        return await _until(lambda: not self.engine.core.calls, patience)
 
     # Making -----------------------------------------------------------------------------------------------------------
 
@@ -238,6 +241,7 @@ class Server:
             self._active,
             lambda: self.driver.failures,
         )
+        self.metrics_of.registered_elsewhere = engine.registrations.counted
         self.driver = Driver(
             engine, self.metrics_of.received, self.metrics_of.sent, self.metrics_of.calls, self._write_record
         )
@@ -316,7 +320,11 @@ class Server:
     def calls(self) -> list[dict[str, Any]]:
         """Control."""
         now = time.monotonic()
-        return [_shown(call, now, self.engine.core.wall_offset) for call in self.engine.calls()]
+        return [shown(call, now, self.engine.core.wall_offset) for call in self.engine.calls()]
+
+    def registrations(self) -> list[dict[str, Any]]:
+        """Control."""
+        return self.engine.registrations.shown(time.monotonic())
 
     def hangup(self, call_id: str) -> int:
         """Control."""
@@ -377,18 +385,10 @@ def _security(tls: Tls) -> Security:
         raise StartError(f"cannot use the files of `tls`: {error}") from None
 
 
-def _shown(call: Call, now: float, wall_offset: float) -> dict[str, Any]:
-    """A call for an operator's eyes."""
-    record = call.record
-    answered = record.answered_at
-    return {
-        "call_id": readable(call.call_id),
-        "state": call.state.name.lower(),
-        "caller": readable(record.caller),
-        "callee": readable(record.callee),
-        "payers": record.payers,
-        "mode": record.mode,
-        "started": instant(record.started_at + wall_offset),
-        "answered": None if answered is None else instant(answered + wall_offset),
-        "talked_s": 0.0 if answered is None else round(now - answered, 1),
-    }
+async def _until(true: Callable[[], bool], patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not true():
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(POLL)
+    return True

@@ -103,7 +103,7 @@ def calls(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    rows = [("CALL-ID", "STATE", "CALLER", "CALLEE", "PAYER", "MODE", "TALKED")]
+    rows: list[tuple[str, ...]] = [("CALL-ID", "STATE", "CALLER", "CALLEE", "PAYER", "MODE", "TALKED")]
     rows += [
         (
             _bare(call["call_id"]),
@@ -116,9 +116,39 @@ def calls(path: Path, as_json: bool) -> None:
         )
         for call in found
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _table(rows)
+
+
+@main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def registrations(path: Path, as_json: bool) -> None:
+    """List the accounts that callgate registers at providers and PBXes, and how each stands.
+
+    \b
+    registered     the registrar has it, for so long
+    registering    asked, no answer yet
+    failed         to be tried again; STATUS says why (408: no answer, 503: no way there)
+    standby        another instance's turn
+    unregistering  being taken back
+    """
+    found = _ask(path, "GET", "/registrations")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows: list[tuple[str, ...]] = [("ACCOUNT", "TRUNK", "AS", "STATE", "EXPIRES", "STATUS")]
+    rows += [
+        (
+            one["account"],
+            one["trunk"],
+            one["address"],
+            one["state"],
+            "" if one["expires_in_s"] is None else f"{one['expires_in_s']} s",
+            _bare(f"{one['status'] or ''} {one['reason']}".strip()),
+        )
+        for one in found
+    ]
+    _table(rows)
 
 
 @main.command()
@@ -205,6 +235,12 @@ def _fail(text: str) -> NoReturn:
 def _bare(text: str) -> str:
     """A peer chose it: nothing in it may command the terminal."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _many(things: Any, word: str) -> str:

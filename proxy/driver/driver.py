@@ -30,9 +30,11 @@ from proxy.engine.effects import (
     AskName,
     AskPlace,
     AskRegister,
+    AskTurn,
     CallAnswered,
     CloseFlow,
     Effect,
+    GiveTurn,
     HoldLease,
     LimitsChanged,
     PlanActivated,
@@ -56,6 +58,7 @@ from proxy.engine.events import (
     PlaceDecided,
     RegisterDecided,
     TimerFired,
+    TurnDecided,
 )
 from proxy.engine.record import CallRecord
 from proxy.net.network import Network
@@ -86,6 +89,10 @@ class Core(Protocol):
         """The effects of the event that is, or was last, handled."""
 
     def limits_of_payer(self, payer: str, mode: Mode, now: float, /) -> Limits | None: ...
+
+    @property
+    def instance(self) -> str:
+        """Names this process."""
 
 
 class Engine(Protocol):
@@ -143,6 +150,8 @@ class Driver:
             AskName: self._ask_name,
             AskPlace: self._ask_place,
             AskRegister: self._ask_register,
+            AskTurn: self._ask_turn,
+            GiveTurn: self._give_turn,
             CallAnswered: self._call_answered,
             CloseFlow: self._close_flow,
             HoldLease: self._hold_lease,
@@ -234,6 +243,9 @@ class Driver:
         self._calls.registered(verdict)
         self.feed(RegisterDecided(cast(RegisterAsk, ask), verdict))
 
+    def on_turn(self, trunk: str, ours: bool | None) -> None:
+        self.feed(TurnDecided(trunk, ours))
+
     def on_place(self, user: object, verdict: PlaceVerdict) -> None:
         if isinstance(verdict, RegisterRefused):
             self._calls.registered(verdict)
@@ -293,6 +305,12 @@ class Driver:
 
     def _return_place(self, effect: ReturnPlace) -> None:
         self._limiter.places.give_back(effect.account, effect.limits, effect.place)
+
+    def _ask_turn(self, effect: AskTurn) -> None:
+        self._limiter.turns.ask(effect.trunk, self._engine.core.instance, effect.life)
+
+    def _give_turn(self, effect: GiveTurn) -> None:
+        self._limiter.turns.give(effect.trunk, self._engine.core.instance)
 
     def _ask_bindings(self, effect: AskBindings) -> None:
         self._limiter.bindings(effect.payer, effect.aor, effect.user)

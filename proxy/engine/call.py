@@ -18,6 +18,7 @@ from proxy.sip.flow import Flow
 if TYPE_CHECKING:
     from policies.account import Limits
     from policies.catalog import Account, Trunk
+    from proxy.engine.cseq import Passage
     from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
     from proxy.engine.watch import Watch
@@ -71,7 +72,7 @@ class Peer:
 class Dialog:
     """A 2xx (or, still early, a provisional with a To tag) of one call: the callee's half; the caller's is shared."""
 
-    __slots__ = ("acked", "callee", "confirmed", "over", "watch")
+    __slots__ = ("acked", "callee", "confirmed", "down", "over", "up", "watch")
 
     def __init__(self, callee: Peer) -> None:
         self.callee = callee
@@ -80,6 +81,9 @@ class Dialog:
         """The ACK for its 2xx has passed."""
         self.over = False
         """A BYE passed, or its end was answered with 481 or 408."""
+        self.down: Passage | None = None
+        self.up: Passage | None = None
+        """Set where we raise CSeq numbers: `down` of what the caller sends, `up` of what the callee does (cseq.py)."""
         self.watch: Watch | None = None
         """Set where session timers or pings are on (watch.py)."""
 

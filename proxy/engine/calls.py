@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
-from proxy.engine import replaces, watch
+from proxy.engine import cseq, replaces, watch
 from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.dialogtext import dialog_text
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
@@ -65,7 +65,10 @@ def early(core: Core, call: Call, branch: Branch, response: Response) -> None:
     if call.state is CallState.TRYING and call.dialog(response.to_tag) is None:
         if len(call.dialogs) >= EARLY_MAX:
             return
-        call.dialogs.append(Dialog(_callee(core, call, branch, response)))
+        dialog = Dialog(_callee(core, call, branch, response))
+        call.dialogs.append(dialog)
+        if branch.renumbering is not None:
+            cseq.opened(dialog, branch.renumbering)
         branch.tags += (response.to_tag,)
 
 
@@ -83,6 +86,8 @@ def answered(core: Core, call: Call, branch: Branch, response: Response, now: fl
     else:
         # RFC 3261 §13.2.2.4: the 2xx settles route set and remote target of what was an early dialog.
         dialog.callee = _callee(core, call, branch, response)
+    if branch.renumbering is not None and dialog.down is None:
+        cseq.opened(dialog, branch.renumbering)
     dialog.confirmed = True
     if state is CallState.TRYING:
         _first_answer(core, call, dialog.callee, response.status, now)

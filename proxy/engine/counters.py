@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.engine.results import Result
 from proxy.sip.message import ErrorKind
 
 
@@ -10,9 +11,11 @@ class EngineCounters:
 
     __slots__ = (
         "challenges",
+        "challenges_answered",
         "crossed",
         "late_answers",
         "parse_errors",
+        "registrations",
         "stray_requests",
         "teardowns_failed",
     )
@@ -20,12 +23,16 @@ class EngineCounters:
     def __init__(self) -> None:
         self.challenges = 0
         """401 and 407 sent."""
+        self.challenges_answered = 0
+        """401 and 407 of trunks that we answered in an account's place."""
         self.crossed = 0
         """In-dialog requests that met a call already cut."""
         self.late_answers = 0
         """2xx that came after the caller had got a final answer: acknowledged and ended by us."""
         self.parse_errors: dict[ErrorKind, int] = dict.fromkeys(ErrorKind, 0)
         """Every ParseError, answered or not."""
+        self.registrations: dict[Result, int] = dict.fromkeys(Result, 0)
+        """What came of REGISTERs of our own."""
         self.stray_requests = 0
         """ACKs and in-dialog requests that belong to nothing of ours."""
         self.teardowns_failed = 0

@@ -279,6 +279,12 @@ def answer(
     return ", ".join(said)
 
 
+def is_stale(challenge: str) -> bool:
+    """Whether the challenge says that only the nonce was too old (RFC 7616 §3.3)."""
+    params = _digest_params(challenge)
+    return params is not None and params.get("stale", "").lower() == "true"
+
+
 def _digest_params(value: str) -> dict[str, str] | None:
     """The parameters of a Digest challenge or of Digest credentials; None for anything else."""
     auth = parse_auth(value)

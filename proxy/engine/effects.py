@@ -22,9 +22,11 @@ __all__ = [
     "AskName",
     "AskPlace",
     "AskRegister",
+    "AskTurn",
     "CallAnswered",
     "CloseFlow",
     "Effect",
+    "GiveTurn",
     "HoldLease",
     "LimitsChanged",
     "PlanActivated",
@@ -180,6 +182,27 @@ class ReturnPlace:
         self.place = place
 
 
+class AskTurn:
+    """Whose turn is it to register the accounts of this trunk? Asked again before `life` is over, it stays the same
+    instance's. Answer: events.TurnDecided."""
+
+    __slots__ = ("life", "trunk")
+
+    def __init__(self, trunk: str, life: float) -> None:
+        self.trunk = trunk
+        self.life = life
+        """Seconds."""
+
+
+class GiveTurn:
+    """Another instance may register the accounts of this trunk from now on."""
+
+    __slots__ = ("trunk",)
+
+    def __init__(self, trunk: str) -> None:
+        self.trunk = trunk
+
+
 class AskBindings:
     """Which contacts has this account now: for requests other than INVITE, and to learn whether somebody registered
     from the flow a call comes by (auth.invite: registered_source). Answer: events.BindingsFound."""
@@ -231,6 +254,8 @@ Effect = (
     | AskRegister
     | AskPlace
     | ReturnPlace
+    | AskTurn
+    | GiveTurn
     | AskBindings
     | AskName
     | WriteRecord

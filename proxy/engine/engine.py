@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from policies.reasons import Reason
-from proxy.engine import admission, indialog, relay, replan, respond, running, takeover, teardown
+from proxy.engine import admission, fresh, indialog, replan, respond, running, takeover, teardown
 from proxy.engine.alive import Alive
-from proxy.engine.bindings import came_by, read_records
+from proxy.engine.attempt import Attempt
 from proxy.engine.call import Call, CallState, Running
 from proxy.engine.core import Core
 from proxy.engine.digest import Digest
-from proxy.engine.effects import AskBindings, CloseFlow, Effect
+from proxy.engine.effects import CloseFlow, Effect
 from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
@@ -36,19 +36,12 @@ from proxy.engine.events import (
     RegisterDecided,
     SnapshotChanged,
     TimerFired,
-)
-from proxy.engine.facts import (
-    AskFirst,
-    Caller,
-    Unknown,
-    Unproved,
-    callee_for,
-    caller_of,
-    challenge,
+    TurnDecided,
 )
 from proxy.engine.forward import Branch, Context, cancel_all
 from proxy.engine.ping import Ping
 from proxy.engine.registrar import Registrar
+from proxy.engine.registrations import Registrations
 from proxy.engine.snapshot import Snapshot
 from proxy.engine.targets import take_own_routes
 from proxy.engine.teardown import Bye
@@ -60,20 +53,6 @@ from proxy.sip.serialise import received_via, reply
 from proxy.sip.stack import ClientTransaction, ServerTransaction, Stack, TimerConfig
 from proxy.sip.timers import Timers
 from proxy.sip.transaction import Counters
-from proxy.sip.uri import parse_uri
-
-
-class Waiting:
-    """A request that waits for the store to say who registered from its flow."""
-
-    __slots__ = ("aor", "cancelled", "flow_token", "source", "txn")
-
-    def __init__(self, txn: ServerTransaction, source: Flow, aor: str, flow_token: str) -> None:
-        self.txn = txn
-        self.source = source
-        self.aor = aor
-        self.flow_token = flow_token
-        self.cancelled = False
 
 
 class Engine:
@@ -110,6 +89,9 @@ class Engine:
         core.on_budget = self._on_budget
         core.on_replan = self._on_replan
         self.registrar = Registrar(core)
+        self.registrations = Registrations(core)
+        if snapshot.catalog.registered:
+            self.timers.at(0.0, self._begin, None, 0)
         self._alive = Alive(core)
 
     # The door --------------------------------------------------------------------------------------------------------
@@ -135,10 +117,12 @@ class Engine:
                 takeover.take_up(core, event.inherited, now)
             case RegisterDecided():
                 self.registrar.on_decided(event, now)
+            case TurnDecided():
+                self.registrations.turn_decided(event, now)
             case PlaceDecided():
                 self.registrar.on_place(event, now)
             case BindingsFound():
-                self._bindings_found(event, now)
+                fresh.bindings_found(core, event, now)
             case NameFound():
                 core.name_found(event.host, event.addresses, now)
             case FlowFailed():
@@ -151,11 +135,13 @@ class Engine:
                     teardown.cut(core, call, Reason.HANGUP, now)
             case DrainStarted():
                 core.draining = True
+                self.registrations.drain(now)
             case OverloadChanged():
                 core.overloaded = event.on
             case SnapshotChanged():
                 core.configure(event.snapshot)
                 core.digest = _digest(self._secret, event.snapshot)
+                self.registrations.configure(now)
                 replan.snapshot_changed(core, now)
             case _:
                 assert_never(event)
@@ -226,58 +212,7 @@ class Engine:
         if request.to_tag:
             indialog.on_request(core, txn, source, routed, token, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
-            self._fresh(txn, source, False, now, flow_token)
-
-    def _fresh(
-        self, txn: ServerTransaction, source: Flow, asked: bool, now: float, flow_token: str = ""
-    ) -> None:
-        """A request that starts something."""
-        core = self.core
-        request = txn.request
-        assert request is not None
-        invite = request.method == "INVITE"
-        if invite and (core.overloaded or core.draining):
-            # SPEC §5: cheap, before anybody is looked up or challenged.
-            reason = Reason.DRAINING if core.draining else Reason.OVERLOAD
-            admission.refuse_early(core, txn, reason, now)
-            return
-        uri = parse_uri(request.uri)
-        if uri is not None and not uri.user and core.is_own(uri.host, uri.port):
-            relay.to_ourselves(core, txn, now)
-            return
-        caller = caller_of(core, request, source, asked, now)
-        match caller:
-            case Caller():
-                callee = callee_for(core, caller, request, flow_token)
-                start = admission.new_call if invite else relay.relay
-                start(core, txn, source, caller, callee, now)
-            case Unproved():
-                challenge(core, txn, caller.stale, now)
-            case AskFirst():
-                waiting = Waiting(txn, source, caller.account.aor, flow_token)
-                txn.user = waiting
-                core.out.append(AskBindings(caller.account.subscriber, caller.account.aor, waiting))
-            case Unknown():
-                admission.refuse_early(core, txn, Reason.UNKNOWN_CALLER, now)
-            case _:
-                assert_never(caller)
-
-    def _bindings_found(self, event: BindingsFound, now: float) -> None:
-        user = event.user
-        core = self.core
-        if isinstance(user, Context):
-            relay.bindings_found(core, user, event.bindings, now)
-        elif isinstance(user, Call):
-            admission.bindings_found(core, user, event.bindings, now)
-        elif isinstance(user, Waiting) and not user.cancelled and user.txn.pending:
-            for binding in read_records(event.bindings or ()):
-                if came_by(binding, user.source, core.instance):
-                    until = binding.expires_at - core.wall_offset
-                    core.sources.put(user.source, user.aor, until, now)
-            if event.bindings is None:
-                admission.refuse_early(core, user.txn, Reason.STORE_UNAVAILABLE, now)
-            else:
-                self._fresh(user.txn, user.source, True, now, user.flow_token)
+            fresh.on_request(core, txn, source, False, now, flow_token)
 
     def on_ack(self, request: Request, flow: Flow, now: float) -> None:
         """TransactionUser."""
@@ -301,7 +236,7 @@ class Engine:
         user = invite.user
         if not invite.pending:
             return
-        if isinstance(user, Waiting):
+        if isinstance(user, fresh.Waiting):
             user.cancelled = True
             core.answer(invite, 487, "Request Terminated", now)
         elif isinstance(user, Call) and user.state is CallState.ADMITTING:
@@ -322,6 +257,8 @@ class Engine:
             respond.on_response(self.core, user, response, now)
         elif isinstance(user, Bye):
             teardown.on_bye_response(self.core, user, response, now)
+        elif isinstance(user, Attempt):
+            self.registrations.on_response(user, response, txn.flow, now)
         elif isinstance(user, Ping):
             self._alive.pinged(user, response.status, now)
 
@@ -342,6 +279,8 @@ class Engine:
             respond.branch_failed(self.core, user, status, now)
         elif isinstance(user, Bye):
             teardown.on_bye_failed(self.core, user, now)
+        elif isinstance(user, Attempt):
+            self.registrations.failed(user, status, now)
         elif isinstance(user, Ping):
             self._alive.pinged(user, 408, now)
 
@@ -365,6 +304,11 @@ class Engine:
         core.transmit(
             self._back(request, flow), reply(request, row.status, row.phrase, core.ids.tag(), value, extra)
         )
+
+    def _begin(self, owner: None, token: int, now: float) -> None:
+        """The first turn of the clock: from here on requests of our own may leave."""
+        if not self.core.draining:
+            self.registrations.configure(now)
 
     # Timers ----------------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,17 @@ class PlaceDecided:
         self.verdict = verdict
 
 
+class TurnDecided:
+    """Answer to effects.AskTurn."""
+
+    __slots__ = ("ours", "trunk")
+
+    def __init__(self, trunk: str, ours: bool | None) -> None:
+        self.trunk = trunk
+        self.ours = ours
+        """None: the store did not answer."""
+
+
 class BindingsFound:
     """Answer to effects.AskBindings: binding records, or None when the store did not answer."""
 
@@ -173,6 +184,7 @@ Event = (
     | CallInherited
     | RegisterDecided
     | PlaceDecided
+    | TurnDecided
     | BindingsFound
     | NameFound
     | FlowFailed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
@@ -192,10 +193,33 @@ def callee_for(core: Core, caller: Caller, request: Request, flow_token: str) ->
         account = core.snapshot.catalog.accounts.get(edge.aor) if edge is not None else None
         return Callee(account, None, (uri.user if uri is not None else None) or "", edge)
     account = caller.account
+    trunk = caller.trunk
+    if trunk is not None:
+        registered = core.snapshot.catalog.registered.get(trunk.name)
+        if registered is not None:
+            return _registered_callee(core, registered, request.uri)
     if account is not None and account.forward and uri is not None and uri.host == account.domain:
         # Its registrar's domain: who is meant there is for that one to say, though it be another account of ours.
         return Callee(None, core.snapshot.catalog.trunks[account.forward], uri.user or "")
-    return callee_of(core, request.uri)
+    callee = callee_of(core, request.uri)
+    if callee.account is None and account is not None and account.register is not None:
+        # Its own provider or PBX comes before what `routes` say for everybody.
+        callee.trunk = core.snapshot.catalog.trunks[account.register.trunk]
+    return callee
+
+
+def _registered_callee(core: Core, registered: Mapping[str, Account], request_uri: str) -> Callee:
+    """A call from where callgate registers accounts: for whom it is says the contact it registered."""
+    uri = parse_uri(request_uri)
+    if uri is not None and uri.user is not None:
+        account = registered.get(real_text(unescape(uri.user)))
+        if account is not None:
+            return Callee(account, None, uri.user)
+    callee = callee_of(core, request_uri)
+    if callee.account is None and callee.trunk is None and len(registered) == 1:
+        # A provider that puts the number that was dialled there: it has one registration of ours to mean.
+        callee.account = next(iter(registered.values()))
+    return callee
 
 
 def callee_of(core: Core, request_uri: str) -> Callee:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from proxy.engine import cseq
 from proxy.engine.breadth import share_out
+from proxy.engine.cseq import Renumbering
 from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.serialise import cancel_for, render
@@ -46,6 +48,7 @@ class Branch:
         "instead_of",
         "late_bye_sent",
         "provisional",
+        "renumbering",
         "response",
         "status",
         "tags",
@@ -71,6 +74,8 @@ class Branch:
         """The UDP flow that TCP was preferred to, for the size of the request."""
         self.done = False
         self.late_bye_sent = False
+        self.renumbering: Renumbering | None = None
+        """Set when its CSeq is not the one that came."""
         self.status = 0
         """Its final status; 408 and 503 also for a timeout and a transport error."""
         self.response: Response | None = None
@@ -218,7 +223,12 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
             # RFC 5658 §3.1: both sides when the transport or family changes, so that each finds its own socket.
             lines.append(core.texts[context.source.local].record_route + parameters)
     lines += target.routes
-    lines += request.lines
+    dialog, renumbering = context.dialog, branch.renumbering
+    if dialog is not None and renumbering is None:
+        way = dialog.down if context.from_caller else dialog.up
+        if way is not None:
+            renumbering = branch.renumbering = Renumbering(way.raised, (), 0)
+    lines += request.lines if renumbering is None else renumbered(context, renumbering)
     if branch.breadth:
         lines.append(f"Max-Breadth: {branch.breadth}")
     if flow.transport != "UDP" and "content-length" not in request.keys:
@@ -251,6 +261,21 @@ def fall_back(core: Core, branch: Branch, now: float) -> bool:
         branch.timer_c = None
     _send(core, branch, flow, now)
     return True
+
+
+def renumbered(context: Context, renumbering: Renumbering) -> list[str]:
+    """The lines of the request with its CSeq raised; its dialog and its sender are told."""
+    request = context.request
+    dialog, call = context.dialog, context.call or context.call_of_dialog
+    rack = 0
+    if dialog is not None:
+        way = cseq.passage(dialog, context.from_caller)
+        rack = way.invite if way is not None else 0
+    lines = cseq.raised_lines(request, renumbering.raised, rack)
+    lines += renumbering.lines
+    if call is not None:
+        cseq.sent(call, dialog, context.from_caller, request, renumbering)
+    return lines
 
 
 def cancel(core: Core, branch: Branch, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, privacy, session, teardown
+from proxy.engine import calls, cseq, privacy, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
@@ -182,7 +182,9 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
     if "proxy-authorization" in request.keys and not _for_registrar(call):
         take_own_credentials(core, request)
     flow = target.flow
-    lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *request.lines]
+    way = cseq.passage(dialog, from_caller) if dialog is not None else None
+    own = request.lines if way is None else [*cseq.raised_lines(request, way.invite), *way.ack]
+    lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *own]
     if flow.transport != "UDP" and "content-length" not in request.keys:
         lines.append(f"Content-Length: {len(request.body)}")
     core.transmit(flow, render(f"ACK {target.uri} SIP/2.0", lines, request.body))

@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
-from proxy.engine import calls, early, indialog, passing, ping, privacy, replaces, session, teardown
+from proxy.engine import (
+    calls,
+    credentials,
+    cseq,
+    early,
+    indialog,
+    passing,
+    ping,
+    privacy,
+    replaces,
+    session,
+    teardown,
+)
 from proxy.engine.call import CallState
 from proxy.engine.forward import Branch, Context, cancel, cancel_all, fall_back, finish, next_group
 from proxy.engine.lines import top_via_off
@@ -88,7 +100,7 @@ def _provisional(core: Core, context: Context, branch: Branch, response: Respons
             early.ended(context.call, branch, response.to_tag)
         else:
             calls.early(core, context.call, branch, response)
-    _up(core, context, response, now)
+    _up(core, context, branch, response, now)
 
 
 def _success(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
@@ -106,7 +118,7 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
             _watch(core, context, response, now)
         context.final_sent = True
         if context.registration is None or not passing.accepted(core, context.registration, response, now):
-            _up(core, context, response, now)
+            _up(core, context, branch, response, now)
     if first:
         # RFC 3261 §16.7 step 10: a 2xx cancels what is still open.
         cancel_all(core, context, now)
@@ -160,6 +172,9 @@ def _final(
 ) -> None:
     if branch.done:
         return
+    challenged = response if status in (401, 407) else None
+    if challenged is not None and credentials.answer(core, context, branch, challenged, now):
+        return
     branch.response = response
     _close(core, context, branch, status)
     if status >= 600:
@@ -196,7 +211,9 @@ def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
         branch.timer_c = None
 
 
-def _up(core: Core, context: Context, response: Response, now: float) -> None:
+def _up(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
+    if branch.renumbering is not None:
+        cseq.lower(response, branch.renumbering.raised)
     if "p-asserted-identity" in response.keys:
         privacy.in_dialog(context, response)
     pass_up(core, context.txn, context.source, response, now)
@@ -253,7 +270,7 @@ def _best_up(core: Core, context: Context, now: float) -> None:
         return
     if status in (401, 407):
         _merge_challenges(context, best, response)
-    _up(core, context, response, now)
+    _up(core, context, best, response, now)
 
 
 def _unreached(core: Core, context: Context, now: float) -> None:

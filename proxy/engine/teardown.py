@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from policies.lease import Outcome
 from policies.reasons import Reason, cut_text
-from proxy.engine import calls, within
+from proxy.engine import calls, credentials, within
 from proxy.engine.call import Call, CallState, Dialog, Peer
-from proxy.engine.digest import answer as digest_answer
 from proxy.engine.forward import Branch, cancel_all
 from proxy.engine.lines import raw_value
 from proxy.sip.grammar import CSEQ_MAX
@@ -155,10 +154,10 @@ def on_bye_response(core: Core, bye: Bye, response: Response, now: float) -> Non
         return
     bye.call.byes -= 1
     if response.status in (401, 407) and not bye.challenged:
-        line = _credentials(core, bye, response)
-        if line:
+        lines = _credentials(core, bye, response)
+        if lines:
             bye.challenged = True
-            _send_bye(core, bye, now, (line,))
+            _send_bye(core, bye, now, lines)
             return
     _over(core, bye)
 
@@ -188,20 +187,15 @@ def _done(core: Core, call: Call) -> None:
         calls.forget(core, call)
 
 
-def _credentials(core: Core, bye: Bye, response: Response) -> str:
-    """The Authorization line that answers the challenge, "" when we hold no credentials for that side."""
+def _credentials(core: Core, bye: Bye, response: Response) -> tuple[str, ...]:
+    """The lines that answer the challenge, () when we hold no credentials for that side."""
     peer: Peer = bye.call.caller if bye.to_caller else bye.dialog.callee
-    secret = core.snapshot.catalog.credentials.get(peer.trunk.name) if peer.trunk is not None else None
+    secret = credentials.secret_of(bye.call, bye.to_caller)
+    if secret is None and peer.trunk is not None:
+        secret = credentials.secret_of_trunk(core, peer.trunk)
     if secret is None:
-        return ""
-    uri = within.remote_target(peer)
-    proxy = response.status == 407
-    name = "Proxy-Authorization" if proxy else "Authorization"
-    for challenge in response.values("proxy-authenticate" if proxy else "www-authenticate"):
-        value = digest_answer(challenge, secret.username, secret.password, "BYE", uri, core.ids.tag())
-        if value is not None:
-            return f"{name}: {value}"
-    return ""
+        return ()
+    return credentials.lines_for(core, response, secret, "BYE", within.remote_target(peer))
 
 
 # A 2xx that comes too late -------------------------------------------------------------------------------------------
@@ -227,7 +221,10 @@ def late_answer(core: Core, call: Call | None, branch: Branch, response: Respons
         f"To: {raw_value(response, 'to')}",
         f"Call-ID: {response.call_id}",
     ]
-    ack = [text.via + core.ids.branch(0), *common, f"CSeq: {response.cseq} ACK", "Content-Length: 0"]
+    # RFC 3261 §22.1: the credentials of the INVITE, where it went out with ours.
+    proof = branch.renumbering.lines if branch.renumbering is not None else ()
+    head = [text.via + core.ids.branch(0), *common, f"CSeq: {response.cseq} ACK"]
+    ack = [*head, *proof, "Content-Length: 0"]
     core.transmit(txn.flow, render(f"ACK {uri} SIP/2.0", ack, b""))
     if branch.late_bye_sent:
         return

@@ -58,6 +58,9 @@ class Control(Protocol):
     def calls(self) -> list[dict[str, Any]]:
         """Live calls, oldest first, as JSON values."""
 
+    def registrations(self) -> list[dict[str, Any]]:
+        """The registrations of ours elsewhere, as JSON values."""
+
     def hangup(self, call_id: str) -> int:
         """Cut every call with this Call-ID; how many there were."""
 
@@ -103,6 +106,9 @@ class Services:
         async def calls(_: web.Request) -> web.Response:
             return web.json_response(control.calls())
 
+        async def registrations(_: web.Request) -> web.Response:
+            return web.json_response(control.registrations())
+
         async def hangup(request: web.Request) -> web.Response:
             try:
                 call_id = (await request.json())["call_id"]
@@ -124,7 +130,14 @@ class Services:
             )
 
         app = web.Application(client_max_size=REQUEST_MAX)
-        app.add_routes([web.get("/calls", calls), web.post("/hangup", hangup), web.post("/reload", reload)])
+        app.add_routes(
+            [
+                web.get("/calls", calls),
+                web.get("/registrations", registrations),
+                web.post("/hangup", hangup),
+                web.post("/reload", reload),
+            ]
+        )
         sock = _unix_socket(path)
         self._path = path
         await web.SockSite(await self._runner(app), sock).start()

@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from policies.counters import BreakerState, Histogram, StoreCounters
 from policies.reasons import TABLE, Reason
 from proxy.engine.counters import EngineCounters
+from proxy.engine.results import State
 from proxy.ops.counters import MODES, CallCounters, LoopCounters, Traffic
 from proxy.sip.transaction import Counters as StackCounters
 
@@ -74,6 +75,8 @@ class Metrics(Collector):
         self.net = net
         self.active = active
         self.failures = failures
+        self.registered_elsewhere: Callable[[], Mapping[State, int]] = dict
+        """Registrations of ours elsewhere by state, as of now."""
         self.received = Traffic()
         self.sent = Traffic()
         self.calls = CallCounters()
@@ -120,6 +123,27 @@ class Metrics(Collector):
         for result, count in calls.registrations.items():
             registrations.add_metric([result.value], count)
         yield from (active, outcomes, cuts, registrations)
+        elsewhere = self.registered_elsewhere()
+        states = GaugeMetricFamily(
+            "callgate_registrations_elsewhere",
+            "Accounts that callgate registers at providers and PBXes, by state",
+            labels=["state"],
+        )
+        for state in State:
+            states.add_metric([state.value], elsewhere.get(state, 0))
+        results = CounterMetricFamily(
+            "callgate_registrations_elsewhere_results",
+            "What came of REGISTERs of callgate's own",
+            labels=["result"],
+        )
+        for became, count in self.engine.registrations.items():
+            results.add_metric([became.value], count)
+        yield from (states, results)
+        yield _counter(
+            "callgate_challenges_answered",
+            "401 and 407 of trunks answered in an account's place",
+            self.engine.challenges_answered,
+        )
         yield _counter("callgate_challenges", "401 and 407 answers", self.engine.challenges)
         yield _histogram("callgate_setup_delay_seconds", "From INVITE in to INVITE out", calls.setup_delay)
 

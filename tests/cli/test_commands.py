@@ -17,7 +17,7 @@ from proxy.demo.story import Failed, Story
 from proxy.ops.http import Services
 from tests.app.running import run, write_files
 
-COMMANDS = ("serve", "check", "calls", "hangup", "reload", "demo")
+COMMANDS = ("serve", "check", "calls", "hangup", "registrations", "reload", "demo")
 
 
 def callgate(*words: str) -> Result:
@@ -89,6 +89,27 @@ class Proxy:
             }
         ]
 
+    def registrations(self) -> list[dict[str, Any]]:
+        known = {"account": "alice@example.com", "trunk": "provider", "address": "49301@sip.example.net"}
+        return [
+            {
+                **known,
+                "state": "registered",
+                "expires_in_s": 290,
+                "status": 200,
+                "reason": "OK",
+                "failures": 0,
+            },
+            {
+                **known,
+                "state": "failed",
+                "expires_in_s": None,
+                "status": 403,
+                "reason": "No\x1b",
+                "failures": 2,
+            },
+        ]
+
     def hangup(self, call_id: str) -> int:
         self.cut.append(call_id)
         return 1 if call_id == "c1@host" else 0
@@ -119,6 +140,15 @@ def test_calls_as_a_table_and_as_json(tmp_path: Path) -> None:
         "c1@host", "answered", "alice@example.com", "+49\\x1b[2J", "alice,bob", "gateway", "61", "s",
     ]  # fmt: skip
     assert json.loads(asked(path, "calls", "--json").stdout) == Proxy().calls()
+
+
+def test_registrations_as_a_table_and_as_json(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    table = asked(path, "registrations").stdout.splitlines()
+    assert table[0].split() == ["ACCOUNT", "TRUNK", "AS", "STATE", "EXPIRES", "STATUS"]
+    assert table[1].split()[3:] == ["registered", "290", "s", "200", "OK"]
+    assert table[2].split()[3:] == ["failed", "403", "No\\x1b"]
+    assert json.loads(asked(path, "registrations", "--json").stdout) == Proxy().registrations()
 
 
 def test_hangup(tmp_path: Path) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, cast, get_args
 
 import pytest
 import structlog
 
-from policies.account import Limits, Mode
-from policies.lease import Leg, Outcome
-from policies.limiter import Limiter
+from policies.account import Limits
+from policies.lease import Outcome
 from policies.registrations import RegisterRequest
 from policies.verdicts import Admitted, PlaceHeld, Registered, Unavailable
-from proxy.driver import Driver
 from proxy.driver import driver as module
 from proxy.engine.effects import (
     AskAdmission,
@@ -23,13 +20,14 @@ from proxy.engine.effects import (
     AskName,
     AskPlace,
     AskRegister,
+    AskTurn,
     CallAnswered,
     CloseFlow,
     Effect,
+    GiveTurn,
     HoldLease,
     LimitsChanged,
     PlanActivated,
-    RegisterAsk,
     ReleaseLease,
     ReturnPlace,
     Transmit,
@@ -39,7 +37,6 @@ from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
     BudgetPlanned,
-    Event,
     FlowFailed,
     Hangup,
     MessageIn,
@@ -48,95 +45,9 @@ from proxy.engine.events import (
     TimerFired,
 )
 from proxy.engine.record import CallRecord
-from proxy.net.network import Network
-from proxy.ops.counters import CallCounters, LoopCounters, RegisterResult, Traffic
-from proxy.sip.flow import Flow, FlowTable, Local
-from proxy.sip.timers import Timers
+from proxy.ops.counters import RegisterResult
+from tests.driver.scripted import FLOW, World, ask, leg
 from tests.net.tools import run
-
-LOCAL = Local("UDP", "127.0.0.1", 5060, 4)
-FLOW = FlowTable(LOCAL).get("127.0.0.9", 5060)
-
-
-class Core:
-    """Where an engine leaves its effects."""
-
-    def __init__(self) -> None:
-        self.out: list[Effect] = []
-
-    def limits_of_payer(self, payer: str, mode: Mode, now: float) -> Limits | None:
-        return None
-
-
-class Script:
-    """An engine that answers events with what the test says, and remembers them."""
-
-    def __init__(self) -> None:
-        self.core = Core()
-        self.timers = Timers()
-        self.events: list[Event] = []
-        self.answers: dict[type, Callable[[Any], list[Effect]]] = {}
-
-    def handle(self, event: Event, now: float) -> list[Effect]:
-        self.core.out.clear()
-        self.events.append(event)
-        if isinstance(event, TimerFired):
-            self.timers.expire(now)
-        return self.answers.get(type(event), lambda event: [])(event)
-
-
-class World:
-    """A driver whose limiter and network write down what they are asked."""
-
-    def __init__(self) -> None:
-        self.done: list[tuple[Any, ...]] = []
-        self.engine = Script()
-        self.received, self.sent = Traffic(), Traffic()
-        self.calls, self.loop = CallCounters(), LoopCounters()
-        self.driver = Driver(
-            self.engine,
-            self.received,
-            self.sent,
-            self.calls,
-            lambda record: self.done.append(("record", record)),
-        )
-        self.driver.attach(cast(Limiter, self), cast(Network, self))
-
-    @property
-    def places(self) -> World:
-        return self
-
-    @property
-    def senders(self) -> dict[Local, Callable[[Flow, bytes], None]]:
-        return {LOCAL: self.send}
-
-    def send(self, flow: Flow, data: bytes) -> None:
-        self.done.append(("send", flow, data))
-        if data == b"break":
-            raise RuntimeError("no")
-        if data == b"fail":
-            self.driver.flow_failed(flow)
-
-    def close_flow(self, flow: Flow) -> None:
-        self.done.append(("close", flow))
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *arguments: self.done.append((name, *arguments))
-
-
-def leg(call: object = None) -> Leg:
-    return Leg(
-        lease="l1", limits=cast(Any, None), direction="out", account="a@b", aor="", nonce="", nc=0, call=call
-    )
-
-
-def ask() -> RegisterAsk:
-    return RegisterAsk(
-        aor="a@b", account="a@b", limits=cast(Any, None), call_id="c", cseq=1, contacts=[], remove_all=False, nonce="",
-        nc=0, user=None,
-    )  # fmt: skip
 
 
 def test_every_effect_has_its_performer_and_order_is_kept() -> None:
@@ -153,6 +64,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             AskRegister(register),
             AskPlace("a@b", cast(Any, None), 30.0, "user"),
             ReturnPlace("a@b", cast(Any, None), PlaceHeld(1, 0)),
+            AskTurn("provider", 30.0),
+            GiveTurn("provider"),
             AskBindings("payer", "a@b", "user"),
             LimitsChanged(limits),
             PlanActivated("alice", ("free",)),
@@ -172,6 +85,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("register", register),
             ("hold", "a@b", None, 30.0, "user"),
             ("give_back", "a@b", None, PlaceHeld(1, 0)),
+            ("ask", "provider", "here", 30.0),
+            ("give", "provider", "here"),
             ("bindings", "payer", "a@b", "user"),
             ("change", limits),
             ("record", record),

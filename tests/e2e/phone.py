@@ -36,6 +36,7 @@ class Phone:
         proxy: Address,
         transport: Transport,
         domain: str = DOMAIN,
+        port: int = 0,
         certificate: Certificate | None = None,
         channel: Channel | None = None,
     ) -> None:
@@ -44,7 +45,7 @@ class Phone:
         self.domain = domain
         self.password = password
         self.transport = transport
-        self.host, self.port = host, free_port(host)
+        self.host, self.port = host, port or free_port(host)
         self._cseq = itertools.count(1)
         self._branch = itertools.count(1)
         self._channel = channel or open_channel(transport, (self.host, self.port), proxy, certificate)

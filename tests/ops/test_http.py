@@ -33,6 +33,9 @@ class Proxy:
     def calls(self) -> list[dict[str, Any]]:
         return [{"call_id": "c1", "state": "answered"}]
 
+    def registrations(self) -> list[dict[str, Any]]:
+        return [{"account": "a@b", "state": "registered"}]
+
     def hangup(self, call_id: str) -> int:
         self.cut.append(call_id)
         return 1 if call_id == "c1" else 0

@@ -82,6 +82,7 @@ class User:
         self.registered: list[RegisterVerdict] = []
         self.found: list[list[str] | None] = []
         self.places: list[PlaceVerdict] = []
+        self.turns: list[tuple[str, bool | None]] = []
         self.lost: list[Leg] = []
         self.reloads = 0
         self.known: dict[tuple[str, Mode], Limits] = {}
@@ -111,6 +112,9 @@ class User:
 
     def on_registered(self, ask: RegisterRequest, verdict: RegisterVerdict) -> None:
         self.registered.append(verdict)
+
+    def on_turn(self, trunk: str, ours: bool | None) -> None:
+        self.turns.append((trunk, ours))
 
     def on_place(self, user: object, verdict: PlaceVerdict) -> None:
         self.places.append(verdict)

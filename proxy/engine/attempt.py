@@ -1,0 +1,182 @@
+"""One REGISTER of ours (RFC 3261 §10.2): how it is written, and what its answer asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.engine.bindings import contact_key
+from proxy.engine.contacts import HOUR, expires_of
+from proxy.engine.digest import answer as digest_answer
+from proxy.engine.digest import is_stale
+from proxy.engine.results import Result
+from proxy.engine.targets import hop_of
+from proxy.sip.headers import parse_delta, parse_name_addrs
+from proxy.sip.serialise import render
+from proxy.sip.uri import escape_user
+
+if TYPE_CHECKING:
+    from proxy.engine.core import Core, LocalText
+    from proxy.engine.registrations import Registration
+    from proxy.sip.flow import Flow
+    from proxy.sip.message import Response
+
+ANSWERS_MAX = 3
+"""Challenges answered in one go: one is the rule, a stale nonce makes another."""
+EXPIRES_MAX = 604_800
+"""Seconds of Min-Expires that we go along with."""
+
+
+class Attempt:
+    """One REGISTER, and what was tried before it in the same go."""
+
+    __slots__ = ("answers", "expires", "flow", "lengthened", "user")
+
+    def __init__(self, expires: int, flow: Flow | None = None, answers: int = 0) -> None:
+        self.expires = expires
+        """Seconds asked for; 0 takes the registration back."""
+        self.flow = flow
+        """The server that asked for credentials; None = the trunk's target."""
+        self.answers = answers
+        """Challenges answered."""
+        self.lengthened = False
+        """It has been refused as too brief."""
+        self.user: object = None
+        """The Registration."""
+
+
+def contact_of(registration: Registration, text: LocalText) -> str:
+    """The URI that calls to the account come to: its user name there, at our socket."""
+    local = text.local
+    parameter = "" if local.transport == "UDP" else f";transport={local.transport.lower()}"
+    return f"sip:{escape_user(registration.registering.username)}@{local.host}:{local.port}{parameter}"
+
+
+def send(
+    core: Core,
+    registration: Registration,
+    attempt: Attempt,
+    unsent: Callable[[float], None],
+    now: float,
+) -> None:
+    """Send it, after looking the registrar up if need be. `unsent`: no flow leads there."""
+
+    def reached(flow: Flow | None, at: float) -> None:
+        if registration.attempt is not attempt:
+            return
+        if flow is None:
+            unsent(at)
+        else:
+            _transmit(core, registration, attempt, flow, at)
+
+    if attempt.flow is not None:
+        reached(attempt.flow, now)
+        return
+    register = registration.registering
+    trunk = core.snapshot.catalog.trunks.get(register.trunk)
+    texts = trunk.targets if trunk is not None else ()
+    if registration.target >= len(texts):
+        unsent(now)
+        return
+    target = hop_of(core, texts[registration.target], f"sip:{register.domain}")
+    if target is None:
+        unsent(now)
+    elif target.flow is not None:
+        reached(target.flow, now)
+    else:
+        core.when_resolved(target.transport, target.host, target.port, reached, now)
+
+
+def _transmit(core: Core, registration: Registration, attempt: Attempt, flow: Flow, now: float) -> None:
+    register = registration.registering
+    text = core.texts[flow.local]
+    attempt.flow = flow
+    registration.cseq += 1
+    uri = f"sip:{register.domain}"
+    address = f"<sip:{escape_user(register.username)}@{register.domain}>"
+    branch = core.ids.branch(0)
+    lines = [
+        text.via + branch,
+        "Max-Forwards: 70",
+        f"From: {address};tag={registration.tag}",
+        f"To: {address}",
+        f"Call-ID: {registration.call_id}",
+        f"CSeq: {registration.cseq} REGISTER",
+        f"Contact: <{contact_of(registration, text)}>;expires={attempt.expires}",
+        f"Expires: {attempt.expires}",
+        "User-Agent: callgate",
+    ]
+    if registration.challenge is not None:
+        challenge, by_proxy = registration.challenge
+        registration.nc += 1
+        value = digest_answer(
+            challenge,
+            register.username,
+            register.password,
+            "REGISTER",
+            uri,
+            core.ids.tag(),
+            registration.nc,
+        )
+        lines.append(f"{'Proxy-' if by_proxy else ''}Authorization: {value}")
+    lines.append("Content-Length: 0")
+    core.stack.send("REGISTER", render(f"REGISTER {uri} SIP/2.0", lines, b""), branch, flow, attempt, now)
+
+
+def outcome_of(
+    core: Core, registration: Registration, attempt: Attempt, response: Response, flow: Flow
+) -> tuple[Attempt | None, Result]:
+    """What follows a final response: another REGISTER at once, or what came of it."""
+    status = response.status
+    if status < 300:
+        return None, Result.OK
+    following = Attempt(attempt.expires, flow, attempt.answers)
+    following.lengthened = attempt.lengthened
+    if status in (401, 407) and _answerable(core, registration, attempt, response):
+        following.answers += 1
+        return following, Result.REJECTED
+    if status == 423 and not attempt.lengthened and attempt.expires:
+        # RFC 3261 §10.2.8: the registrar names the shortest interval it takes.
+        least = parse_delta(response.value("min-expires") or "")
+        if least is not None and attempt.expires < least <= EXPIRES_MAX:
+            registration.expires = following.expires = least
+            following.lengthened = True
+            return following, Result.REJECTED
+    return None, Result.UNREACHABLE if status in (408, 500, 502, 503, 504) else Result.REJECTED
+
+
+def _answerable(core: Core, registration: Registration, attempt: Attempt, response: Response) -> bool:
+    """Whether we have an answer to the challenge, which is remembered then.
+
+    An answer ahead, made for the nonce of last time, may be refused: the new nonce is answered. One made for the nonce
+    just told is refused only for a wrong password, unless the registrar calls the nonce stale.
+    """
+    by_proxy = response.status == 407
+    register = registration.registering
+    for challenge in response.values("proxy-authenticate" if by_proxy else "www-authenticate"):
+        if attempt.answers and not is_stale(challenge):
+            continue
+        # RFC 8760 §2.4: the topmost that we can answer.
+        found = digest_answer(
+            challenge, register.username, register.password, "REGISTER", f"sip:{register.domain}", "0"
+        )
+        if found is not None and attempt.answers < ANSWERS_MAX:
+            registration.challenge, registration.nc = (challenge, by_proxy), 0
+            return True
+    registration.challenge, registration.nc = None, 0
+    return False
+
+
+def granted_by(core: Core, registration: Registration, attempt: Attempt, response: Response) -> int:
+    """Seconds that the registrar keeps us registered for; 0 = it lists other contacts and not ours."""
+    header = response.value("expires")
+    assert attempt.flow is not None
+    key = contact_key(contact_of(registration, core.texts[attempt.flow.local]))
+    listed = [contact for line in response.values("contact") for contact in parse_name_addrs(line) or ()]
+    for contact in listed:
+        if contact_key(contact.uri) == key:
+            return expires_of(contact, header, attempt.expires)
+    if listed:
+        return 0
+    found = parse_delta(header) if header is not None else None
+    return min(attempt.expires if found is None else found, 24 * HOUR)

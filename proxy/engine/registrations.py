@@ -1,0 +1,353 @@
+"""callgate as a registering client (RFC 3261 §10.2): accounts with `register:` are kept registered at their trunk.
+
+Of several instances one has the turn for a trunk (a lease in the store, asked for again in time) and registers all of
+its accounts; the others stand by. What has been registered is refreshed well before it expires, what failed is tried
+again after a wait that doubles (RFC 5626 §4.5), and a drain takes the registrations back. While the store is away
+whoever has the turn keeps it: nobody else can get it.
+
+Not here: calls that come to such a registration (facts.py), challenges to those that go there (credentials.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from proxy.engine.attempt import Attempt, granted_by, outcome_of, send
+from proxy.engine.effects import AskTurn, GiveTurn
+from proxy.engine.results import Result, State
+
+if TYPE_CHECKING:
+    from policies.catalog import Account, Registering
+    from proxy.engine.core import Core
+    from proxy.engine.events import TurnDecided
+    from proxy.sip.flow import Flow
+    from proxy.sip.message import Response
+    from proxy.sip.timers import TimerHandle
+
+BACKOFF = 30.0
+BACKOFF_MAX = 1800.0
+"""RFC 5626 §4.5: base-time and max-time of the wait after failures, in seconds."""
+EARLY_MIN, EARLY_MAX = 0.75, 0.9
+"""A refresh begins somewhere between these parts of the interval, so that a thousand accounts do not come at once."""
+PER_SECOND = 50.0
+"""Accounts that begin to register in one second."""
+TURNS_IN_A_LIFE = 3
+"""How often the turn is asked for within its life: one answer may be lost."""
+
+
+class Registration:
+    """One account's."""
+
+    __slots__ = (
+        "account",
+        "attempt",
+        "call_id",
+        "challenge",
+        "cseq",
+        "expires",
+        "expires_at",
+        "failures",
+        "handle",
+        "nc",
+        "reason",
+        "state",
+        "status",
+        "tag",
+        "target",
+    )
+
+    def __init__(self, account: Account, call_id: str, tag: str) -> None:
+        self.account = account
+        self.state = State.STANDBY
+        self.call_id = call_id
+        """RFC 3261 §10.2: one for all REGISTERs of a client to a registrar, until it is started anew."""
+        self.tag = tag
+        self.cseq = 0
+        self.expires = self.registering.expires
+        """Seconds asked for: as configured, or more if the registrar wants more (423)."""
+        self.expires_at = 0.0
+        """When the registrar forgets us; 0 = it has not registered us."""
+        self.failures = 0
+        self.status = 0
+        """Of the last answer; 408 none at all, 503 no way to send."""
+        self.reason = ""
+        self.handle: TimerHandle | None = None
+        self.attempt: Attempt | None = None
+        self.challenge: tuple[str, bool] | None = None
+        """The last challenge and whether a proxy's: answered ahead while it holds (RFC 7616 §3.3)."""
+        self.nc = 0
+        self.target = 0
+        """Which of the trunk's targets is tried."""
+
+    @property
+    def registering(self) -> Registering:
+        register = self.account.register
+        assert register is not None
+        return register
+
+
+class Turn:
+    """One trunk's."""
+
+    __slots__ = ("handle", "members", "ours", "trunk")
+
+    def __init__(self, trunk: str) -> None:
+        self.trunk = trunk
+        self.ours = False
+        self.members: dict[str, Registration] = {}
+        """By user name there."""
+        self.handle: TimerHandle | None = None
+
+
+class Registrations:
+    """All of it; one for each engine."""
+
+    __slots__ = ("_core", "_leaving", "_turns")
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._turns: dict[str, Turn] = {}
+        self._leaving: set[Registration] = set()
+        """Taken back, and no answer yet."""
+
+    # What there is to register ----------------------------------------------------------------------------------------
+
+    def configure(self, now: float) -> None:
+        """The accounts of the snapshot: new ones begin, those that are gone are taken back, changed ones both."""
+        core = self._core
+        if core.draining:
+            return
+        wanted = core.snapshot.catalog.registered
+        for trunk in [name for name in self._turns if name not in wanted]:
+            turn = self._turns.pop(trunk)
+            self._leave(turn, now)
+        for trunk, accounts in wanted.items():
+            turn = self._turns.get(trunk) or self._turns.setdefault(trunk, Turn(trunk))
+            for name, old in list(turn.members.items()):
+                account = accounts.get(name)
+                if account is not None and account.register == old.account.register:
+                    old.account = account
+                    continue
+                del turn.members[name]
+                self._take_back(old, now)
+            for name, account in accounts.items():
+                if name not in turn.members:
+                    ids = core.ids
+                    turn.members[name] = Registration(account, f"{ids.tag()}{ids.tag()}", ids.tag())
+            if turn.ours:
+                self._begin(turn, now)
+            elif turn.handle is None and not core.draining:
+                turn.handle = core.timers.at(now, self._ask, turn, 0)
+
+    def drain(self, now: float) -> None:
+        """Take everything back, and let another instance have its turn."""
+        for turn in self._turns.values():
+            self._leave(turn, now)
+        self._turns.clear()
+
+    @property
+    def leaving(self) -> int:
+        """Registrations that are being taken back."""
+        return len(self._leaving)
+
+    def _leave(self, turn: Turn, now: float) -> None:
+        core = self._core
+        if turn.handle is not None:
+            core.timers.cancel(turn.handle)
+            turn.handle = None
+        for registration in turn.members.values():
+            self._take_back(registration, now)
+        if turn.ours:
+            core.out.append(GiveTurn(turn.trunk))
+
+    # Turns ------------------------------------------------------------------------------------------------------------
+
+    def _ask(self, turn: Turn, token: int, now: float) -> None:
+        core = self._core
+        life = core.snapshot.config.store.lease
+        core.out.append(AskTurn(turn.trunk, life))
+        turn.handle = core.timers.at(now + life / TURNS_IN_A_LIFE, self._ask, turn, 0)
+
+    def turn_decided(self, event: TurnDecided, now: float) -> None:
+        """events.TurnDecided."""
+        turn = self._turns.get(event.trunk)
+        if turn is None or event.ours is None:
+            if turn is None and event.ours:
+                # Drained, or no longer configured, while it was asked.
+                self._core.out.append(GiveTurn(event.trunk))
+            return
+        if event.ours and not turn.ours:
+            turn.ours = True
+            self._begin(turn, now)
+        elif not event.ours and turn.ours:
+            # Another instance has it: we were away for longer than the turn lasts. It registers them anew.
+            turn.ours = False
+            for registration in turn.members.values():
+                self._stop(registration)
+                registration.state = State.STANDBY
+                registration.expires_at = 0.0
+
+    def _begin(self, turn: Turn, now: float) -> None:
+        rng = self._core.rng
+        waiting = [one for one in turn.members.values() if one.state is State.STANDBY]
+        for registration in waiting:
+            registration.state = State.REGISTERING
+            self._wait(registration, rng.random() * (len(waiting) - 1) / PER_SECOND, now)
+
+    # One registration -------------------------------------------------------------------------------------------------
+
+    def _wait(self, registration: Registration, seconds: float, now: float) -> None:
+        registration.handle = self._core.timers.at(now + seconds, self._due, registration, 0)
+
+    def _due(self, registration: Registration, token: int, now: float) -> None:
+        registration.handle = None
+        registration.target = 0
+        self._send(registration, Attempt(registration.expires), now)
+
+    def _send(self, registration: Registration, attempt: Attempt, now: float) -> None:
+        registration.attempt = attempt
+        attempt.user = registration
+        send(self._core, registration, attempt, partial(self._unsent, attempt), now)
+
+    def _unsent(self, attempt: Attempt, now: float) -> None:
+        """No flow leads there. Told by the timer, so that nothing fails while it is still being started."""
+        self._core.timers.after(0.0, self._no_way, attempt, 0, now)
+
+    def _no_way(self, attempt: Attempt, token: int, now: float) -> None:
+        self.failed(attempt, 503, now)
+
+    def on_response(self, attempt: Attempt, response: Response, flow: Flow, now: float) -> None:
+        """A response to a REGISTER of ours."""
+        registration = attempt.user
+        if response.status < 200 or not isinstance(registration, Registration):
+            return
+        if registration.attempt is not attempt:
+            return
+        registration.status, registration.reason = response.status, response.reason
+        following, result = outcome_of(self._core, registration, attempt, response, flow)
+        if following is not None:
+            self._send(registration, following, now)
+        elif result is Result.OK:
+            self._registered(registration, attempt, response, now)
+        else:
+            self._not_registered(registration, attempt, result, response, now)
+
+    def failed(self, attempt: Attempt, status: int, now: float) -> None:
+        """No answer came, or it could not be sent."""
+        registration = attempt.user
+        if isinstance(registration, Registration) and registration.attempt is attempt:
+            registration.status, registration.reason = (
+                status,
+                "no answer" if status == 408 else "no way there",
+            )
+            self._not_registered(registration, attempt, Result.UNREACHABLE, None, now)
+
+    def _registered(
+        self, registration: Registration, attempt: Attempt, response: Response, now: float
+    ) -> None:
+        self._core.counters.registrations[Result.OK] += 1
+        registration.attempt = None
+        registration.failures = 0
+        if not attempt.expires:
+            self._over(registration)
+            return
+        # RFC 3261 §10.2.4: the interval is the registrar's to say.
+        seconds = granted_by(self._core, registration, attempt, response)
+        if not seconds:
+            # It says 200 and lists us as gone.
+            self._retry(registration, None, now)
+            return
+        registration.state = State.REGISTERED
+        registration.expires_at = now + seconds
+        part = EARLY_MIN + (EARLY_MAX - EARLY_MIN) * self._core.rng.random()
+        self._wait(registration, seconds * part, now)
+
+    def _not_registered(
+        self,
+        registration: Registration,
+        attempt: Attempt,
+        result: Result,
+        response: Response | None,
+        now: float,
+    ) -> None:
+        trunk = self._core.snapshot.catalog.trunks.get(registration.registering.trunk)
+        registration.target += 1
+        if result is Result.UNREACHABLE and trunk is not None and registration.target < len(trunk.targets):
+            # The next of its servers, as for a call.
+            self._send(registration, Attempt(attempt.expires), now)
+            return
+        self._core.counters.registrations[result] += 1
+        registration.attempt = None
+        if not attempt.expires:
+            self._over(registration)
+            return
+        self._retry(registration, response, now)
+
+    def _retry(self, registration: Registration, response: Response | None, now: float) -> None:
+        """RFC 5626 §4.5: W = min(max-time, base-time * 2^failures), and of that something between half and all."""
+        registration.state = State.FAILED
+        longest = min(BACKOFF_MAX, BACKOFF * 2.0 ** min(registration.failures, 10))
+        registration.failures += 1
+        wait = longest * (0.5 + 0.5 * self._core.rng.random())
+        named = (response.value("retry-after") or "") if response is not None else ""
+        digits = named.partition("(")[0].partition(";")[0].strip()
+        if digits.isascii() and digits.isdecimal():
+            # RFC 3261 §20.33, bounded: nobody takes an account away for ever.
+            wait = max(wait, min(BACKOFF_MAX, float(digits[:6])))
+        self._wait(registration, wait, now)
+
+    # Taking back ------------------------------------------------------------------------------------------------------
+
+    def _stop(self, registration: Registration) -> None:
+        if registration.handle is not None:
+            self._core.timers.cancel(registration.handle)
+            registration.handle = None
+        registration.attempt = None
+
+    def _take_back(self, registration: Registration, now: float) -> None:
+        """RFC 3261 §10.2.2, where there is something to take back: it is registered, or may just be."""
+        asked = registration.attempt is not None
+        self._stop(registration)
+        if not asked and registration.expires_at <= now:
+            registration.state = State.GONE
+            return
+        registration.state = State.UNREGISTERING
+        registration.target = 0
+        self._leaving.add(registration)
+        self._send(registration, Attempt(0), now)
+
+    def _over(self, registration: Registration) -> None:
+        registration.state = State.GONE
+        registration.expires_at = 0.0
+        self._leaving.discard(registration)
+
+    # What operators see -----------------------------------------------------------------------------------------------
+
+    def counted(self) -> Mapping[State, int]:
+        """How many registrations are in each state."""
+        numbers = dict.fromkeys(State, 0)
+        for registration in self._all():
+            numbers[registration.state] += 1
+        return numbers
+
+    def shown(self, now: float) -> list[dict[str, Any]]:
+        """Every registration, for an operator's eyes."""
+        return [
+            {
+                "account": one.account.aor,
+                "trunk": one.registering.trunk,
+                "address": f"{one.registering.username}@{one.registering.domain}",
+                "state": one.state.value,
+                "expires_in_s": max(0, round(one.expires_at - now)) if one.expires_at else None,
+                "status": one.status or None,
+                "reason": one.reason,
+                "failures": one.failures,
+            }
+            for one in self._all()
+        ]
+
+    def _all(self) -> list[Registration]:
+        members = [one for turn in self._turns.values() for one in turn.members.values()]
+        return [*members, *self._leaving]
