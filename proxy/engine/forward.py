@@ -16,6 +16,7 @@ from proxy.engine import cseq
 from proxy.engine.breadth import share_out
 from proxy.engine.cseq import Renumbering
 from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
+from proxy.sip.grammar import MAX_FORWARDS_MAX
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.serialise import cancel_for, render
 
@@ -34,6 +35,7 @@ NO_REQUEST: Final = Request(
 )
 DEFAULT_MAX_FORWARDS: Final = 70
 """RFC 3261 §16.6 step 3."""
+_MAX_FORWARDS: Final = [f"Max-Forwards: {hops}" for hops in range(MAX_FORWARDS_MAX)]
 
 
 class Branch:
@@ -156,7 +158,7 @@ def lower_max_forwards(request: Request) -> None:
         request.lines.append(f"Max-Forwards: {DEFAULT_MAX_FORWARDS}")
         request.keys.append("max-forwards")
     else:
-        request.lines[request.keys.index("max-forwards")] = f"Max-Forwards: {hops - 1}"
+        request.lines[request.keys.index("max-forwards")] = _MAX_FORWARDS[hops - 1]
 
 
 def forward_call(core: Core, context: Context, call: Call, permit: Permit, now: float) -> None:

@@ -121,6 +121,76 @@ SPELLINGS_MAX: Final = 1_024
 _SPELLING_LENGTH_MAX: Final = 48
 
 
+# The places of a proxy's own headers in the list that `parse` notes them in.
+VIA: Final = 0
+FROM: Final = 1
+TO: Final = 2
+CALL_ID: Final = 3
+CSEQ: Final = 4
+MAX_FORWARDS: Final = 5
+CONTENT_LENGTH: Final = 6
+CONTACT: Final = 7
+ROUTE: Final = 8
+PLACES: Final = (
+    "via",
+    "from",
+    "to",
+    "call-id",
+    "cseq",
+    "max-forwards",
+    "content-length",
+    "contact",
+    "route",
+)
+MANDATORY: Final = (VIA, FROM, TO, CALL_ID, CSEQ)
+
+
+class Name:
+    """A header name as nearly everybody writes it."""
+
+    __slots__ = ("key", "place", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = f"{text}:"
+        self.key = HEADER_KEYS[text]
+        self.place = PLACES.index(self.key) if self.key in PLACES else -1
+
+
+def _by_letters() -> list[Name | None]:
+    table: list[Name | None] = [None for _ in range(128 * 128)]
+    for text in _COMMON_NAMES.split():
+        at = _letters(f"{text}: ....")
+        assert table[at] is None, text
+        table[at] = Name(text)
+    return table
+
+
+def _letters(line: str) -> int:
+    """A number that tells the common names apart, -1 for what is none."""
+    if len(line) < 9:
+        return -1
+    first, second = ord(line[0]), ord(line[1])
+    if first == _C and second == _O:
+        # Contact, Content-Length, Content-Type.
+        second = ord(line[8])
+    return first * 128 + second if first < 128 and second < 128 else -1
+
+
+_C: Final = ord("C")
+_O: Final = ord("o")
+_COMMON_NAMES: Final = """
+Via From To Call-ID CSeq Max-Forwards Content-Length Content-Type Contact Route Record-Route Allow User-Agent Supported
+"""
+_COMMON: Final = _by_letters()
+
+
+def common_name(line: str) -> Name | None:
+    """The name of a line, if it is one of those that most lines have: for a third of what a look-up costs."""
+    at = _letters(line)
+    name = _COMMON[at] if at >= 0 else None
+    return name if name is not None and line.startswith(name.text) else None
+
+
 def header_key(name: str) -> str:
     """The canonical key of a header name: lower-case, long form. "" when it cannot be a name.
 

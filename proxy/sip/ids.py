@@ -11,6 +11,8 @@ from typing import Final
 
 MAGIC: Final = "z9hG4bK"
 _OURS: Final = MAGIC + "cg"
+_OURS_UNHASHED: Final = _OURS + "00000000"
+"""Of a request that cannot loop: one within a dialog."""
 _POOL_BYTES: Final = 4096
 _LENGTH: Final = len(_OURS) + 8 + 16
 
@@ -28,7 +30,10 @@ class Ids:
 
     def branch(self, loop_hash: int) -> str:
         """A new branch that carries the low 32 bits of `loop_hash`."""
-        return f"{_OURS}{loop_hash & 0xFFFFFFFF:08x}{self.tag()}"
+        if not loop_hash:
+            return _OURS_UNHASHED + self.tag()
+        # Not by a format of `08x`: five times as dear.
+        return f"{_OURS}{hex(loop_hash & 0xFFFFFFFF | 1 << 32)[3:]}{self.tag()}"
 
     def tag(self) -> str:
         """A new From or To tag, 64 bits in hex; RFC 3261 §19.3 asks for at least 32 random ones."""

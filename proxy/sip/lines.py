@@ -42,10 +42,6 @@ _SENT_BY: Final = re.compile(
 # What most lines look like: one match instead of many. Each takes a part of what the reader below it takes, and
 # says the same of it (`tests/sip/test_parse.py` compares them).
 _PORT: Final = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}"
-_COMMON_VIA: Final = re.compile(
-    rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS?+) ([{ALNUM}][{ALNUM}.\-]*+)(?::({_PORT}))?"
-    rf";branch=([{TOKEN_CHARS}]++)(;rport)?(?=,|$)"
-)
 _COMMON_ADDRESS: Final = re.compile(
     rf'(?:From|To): (?:"[^"\\]*+" ?+|[{TOKEN_CHARS} ]*+)<sips?:(?:[{UNRESERVED}+]++@)?[{ALNUM}][{ALNUM}.\-]*+'
     rf"(?::(?:{_PORT}))?>(?:;tag=([{TOKEN_CHARS}]++))?"
@@ -68,8 +64,21 @@ class StartLine:
         self.reason = reason
 
 
+class SentBy:
+    """What the Via lines of one peer have in common: all that stands before the branch."""
+
+    __slots__ = ("host", "port", "rport", "transport")
+
+    def __init__(self, transport: str, host: str, port: int | None, rport: str | None) -> None:
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.rport = rport
+
+
 STARTS: Final[dict[str, StartLine]] = {}
 VIAS: Final[dict[str, TopVia]] = {}
+SENT_BYS: Final[dict[str, SentBy]] = {}
 TAGS: Final[dict[str, str]] = {}
 CSEQS: Final[dict[str, tuple[int, str]]] = {}
 NUMBERS: Final[dict[str, int]] = {}
@@ -101,20 +110,34 @@ def _request_uri_good(text: str) -> bool:
 
 def read_via(line: str) -> TopVia | None:
     """The first value of a Via line."""
-    match = _COMMON_VIA.match(line)
-    if match is None or match[4] == MAGIC:
+    # Up to the branch the lines of one peer are the same; what follows is new with each request.
+    at = line.find(";branch=")
+    sent_by = SENT_BYS.get(line[:at])
+    if sent_by is None:
         return read_any_via(line)
-    transport, host, port, branch, rport = match.groups()
-    end = match.end()
-    via = TopVia(
-        transport, host, int(port) if port else None, branch, "" if rport else None, None, line[5:end]
+    end = line.find(",", at)
+    value = line[5:end] if end >= 0 else line[5:]
+    branch, rport = value[at + 3 :], sent_by.rport
+    if rport is None and branch.endswith(";rport"):
+        branch, rport = branch[:-6], ""
+    # RFC 4475 §3.2.1: the cookie alone identifies no transaction. Whatever else stands there is for the other reader.
+    if branch == MAGIC or not _plain(branch):
+        return read_any_via(line)
+    return TopVia(sent_by.transport, sent_by.host, sent_by.port, branch, rport, None, value)
+
+
+def _plain(text: str) -> bool:
+    """Whether this is a parameter's value and no more: nothing in it separates or quotes."""
+    return bool(text) and not (
+        ";" in text or "," in text or " " in text or '"' in text or "<" in text or ">" in text or "\t" in text
     )
-    # Several values in one line: that of a response, which comes once.
-    return remember(VIAS, line, via) if end == len(line) else via
 
 
 def read_any_via(line: str) -> TopVia | None:
     """The same, for whatever spelling RFC 3261 §25.1 allows."""
+    known = VIAS.get(line)
+    if known is not None:
+        return known
     value = first_value(line.partition(":")[2])
     sent_by, semicolon, params_text = value.partition(";")
     match = _SENT_BY.fullmatch(sent_by.strip(" \t"))
@@ -130,15 +153,29 @@ def read_any_via(line: str) -> TopVia | None:
     # RFC 3581 §3: rport stands there without a value.
     rport = (params["rport"] or "") if "rport" in params else None
     via = TopVia(transport.upper(), host, port, branch, rport, params.get("received"), value)
+    before = line[: line.find(";branch=")]
+    if before == f"Via: {sent_by}" or before == f"Via: {sent_by};rport":
+        remember(
+            SENT_BYS, before, SentBy(via.transport, host, port, "" if before.endswith(";rport") else None)
+        )
+        return via
     return remember(VIAS, line, via)
 
 
 def read_tag(line: str) -> str | None:
     """The tag of a From or To line, "" when it has none; None: the line is malformed."""
+    # An account's lines are the same up to the tag; that so much is well-formed is known once it was seen.
+    at = line.rfind(">;tag=")
+    if at > 0 and TAGS.get(line[: at + 1]) == "":
+        tag = line[at + 6 :]
+        if _plain(tag):
+            return remember(TAGS, line, tag)
     match = _COMMON_ADDRESS.fullmatch(line) if len(line) <= CACHED_TEXT_MAX else None
-    if match is not None:
-        return remember(TAGS, line, match[1] or "")
-    return read_any_tag(line)
+    if match is None:
+        return read_any_tag(line)
+    if at > 0:
+        remember(TAGS, line[: at + 1], "")
+    return remember(TAGS, line, match[1] or "")
 
 
 def read_any_tag(line: str) -> str | None:

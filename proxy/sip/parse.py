@@ -13,17 +13,28 @@ import re
 from typing import Final
 
 from proxy.sip.grammar import (
-    HEADER_KEYS,
+    CALL_ID,
+    CONTACT,
+    CONTENT_LENGTH,
+    CSEQ,
+    FROM,
     HOST,
     LINE_MAX,
     LINES_MAX,
+    MANDATORY,
+    MAX_FORWARDS,
     MAX_FORWARDS_MAX,
     MESSAGE_MAX,
     METHODS,
+    PLACES,
+    ROUTE,
     SINGLE,
+    TO,
     TOKEN,
     TOKEN_CHARS,
     URI_MAX,
+    VIA,
+    common_name,
     header_key,
 )
 from proxy.sip.headers import first_value
@@ -33,7 +44,6 @@ from proxy.sip.lines import (
     NUMBERS,
     STARTS,
     TAGS,
-    VIAS,
     addresses_good,
     read_cseq,
     read_number,
@@ -64,68 +74,75 @@ _LOOSE_TAG: Final = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARS}]++)", r
 
 def parse(data: bytes) -> Request | Response | ParseError:
     """One datagram, or one message that `stream.Framer` cut out of a stream. What follows Content-Length is ignored."""
-    end = data.find(b"\r\n\r\n")
+    text = data.decode("latin-1")
+    end = text.find("\r\n\r\n")
     if not 0 < end <= LINE_MAX or len(data) > MESSAGE_MAX:
         return _parse_irregular(data)
-    head = data[:end].decode("latin-1")
+    head = text[:end]
     lines = head.split("\r\n")
     flat = "".join(lines)
     # A bare CR or LF is a line end to some and a character to others: it must never get through.
     if len(lines) > LINES_MAX or "\n" in flat or "\r" in flat:
         return _parse_irregular(data)
-    start_line = lines.pop(0)
-    try:
-        keys = [HEADER_KEYS[line[: line.index(":")]] for line in lines]
-    except (KeyError, ValueError):
-        keys = [_key_of(line) for line in lines]
-        if "" in keys:
-            return _parse_irregular(data)
-    return _assemble(start_line, lines, keys, data[end + 4 :])
+    message = _assemble(lines.pop(0), lines, data[end + 4 :])
+    return message if message is not None else _parse_irregular(data)
 
 
-def _assemble(
-    start_line: str, lines: list[str], keys: list[str], rest: bytes
-) -> Request | Response | ParseError:
-    """The message of these well-shaped lines; `rest` is what followed the empty line."""
+def _assemble(start_line: str, lines: list[str], rest: bytes) -> Request | Response | ParseError | None:
+    """The message of these lines; `rest` is what followed the empty line. None: a line has no name."""
+    keys: list[str] = []
+    places = [-1, -1, -1, -1, -1, -1, -1, -1, -1]
+    repeated = False
+    for at, line in enumerate(lines):
+        name = common_name(line)
+        if name is not None:
+            key, place = name.key, name.place
+        else:
+            key = _key_of(line)
+            if not key:
+                return None
+            place = PLACES.index(key) if key in PLACES else -1
+        keys.append(key)
+        if place >= 0:
+            if places[place] < 0:
+                places[place] = at
+            elif place != VIA:
+                repeated = True
     start = STARTS.get(start_line) or read_start(start_line)
     if start is None:
         return _refuse_start(start_line, lines, keys)
-    by_key = dict(zip(keys, lines))  # noqa: B905  (strict= costs 0.1 µs a message)
-    repeated = len(keys) - len(by_key)
-    # Mostly it is Via alone that stands there more than once.
-    if repeated and repeated != keys.count("via") - 1 and (twice := _occurs_twice(keys)):
+    if repeated and (twice := _occurs_twice(keys)):
         return _refuse(ErrorKind.DUPLICATE, f"Multiple {twice} headers", start_line, lines, keys)
-    try:
-        via_line = lines[keys.index("via")] if repeated else by_key["via"]
-        from_line = by_key["from"]
-        to_line = by_key["to"]
-        call_id_line = by_key["call-id"]
-        cseq_line = by_key["cseq"]
-    except (KeyError, ValueError):
-        missing = next(name for key, name in _NAMES.items() if key not in by_key)
-        return _refuse(ErrorKind.MISSING, f"Missing {missing} header", start_line, lines, keys)
-    via = VIAS.get(via_line) or read_via(via_line)
+    for place in MANDATORY:
+        if places[place] < 0:
+            missing = _NAMES[PLACES[place]]
+            return _refuse(ErrorKind.MISSING, f"Missing {missing} header", start_line, lines, keys)
+    via = read_via(lines[places[VIA]])
     if via is None:
         return _refuse(ErrorKind.VIA, "Malformed Via header", start_line, lines, keys)
-    from_tag = TAGS.get(from_line)
-    if from_tag is None and (from_tag := read_tag(from_line)) is None:
+    line = lines[places[FROM]]
+    from_tag = TAGS.get(line)
+    if from_tag is None and (from_tag := read_tag(line)) is None:
         return _refuse(ErrorKind.FROM, "Malformed From header", start_line, lines, keys)
-    to_tag = TAGS.get(to_line)
-    if to_tag is None and (to_tag := read_tag(to_line)) is None:
+    line = lines[places[TO]]
+    to_tag = TAGS.get(line)
+    if to_tag is None and (to_tag := read_tag(line)) is None:
         return _refuse(ErrorKind.TO, "Malformed To header", start_line, lines, keys)
-    call_id = call_id_line.partition(":")[2].strip(" \t")
+    line = lines[places[CALL_ID]]
+    call_id = line[line.find(":") + 1 :].strip(" \t")
     # RFC 3261 §25.1 callid = word [ "@" word ]. We differ: only what would split the value is refused.
     if not call_id or " " in call_id or "\t" in call_id:
         return _refuse(ErrorKind.CALL_ID, "Malformed Call-ID header", start_line, lines, keys)
-    cseq = CSEQS.get(cseq_line) or read_cseq(cseq_line)
+    line = lines[places[CSEQ]]
+    cseq = CSEQS.get(line) or read_cseq(line)
     if cseq is None:
         return _refuse(ErrorKind.CSEQ, "Malformed CSeq header", start_line, lines, keys)
     number, method = cseq
-    if "content-length" in by_key:
-        length_line = by_key["content-length"]
-        length = NUMBERS.get(length_line)
+    if places[CONTENT_LENGTH] >= 0:
+        line = lines[places[CONTENT_LENGTH]]
+        length = NUMBERS.get(line)
         # RFC 3261 §18.3: a datagram shorter than it says is an error; octets beyond the body are discarded.
-        if (length is None and (length := read_number(length_line)) is None) or length > len(rest):
+        if (length is None and (length := read_number(line)) is None) or length > len(rest):
             return _refuse(ErrorKind.CONTENT_LENGTH, "Bad Content-Length header", start_line, lines, keys)
         rest = rest[:length]
     if start.status:
@@ -134,23 +151,34 @@ def _assemble(
         return Response(
             status, reason, method, lines, keys, rest, via, call_id, number, from_tag, to_tag, None
         )
+    request = Request(
+        start.method, start.uri, lines, keys, rest, via, call_id, number, from_tag, to_tag, None
+    )
+    return _checked(request, method, places, repeated, start_line) or request
+
+
+def _checked(
+    request: Request, method: str, places: list[int], repeated: bool, start_line: str
+) -> ParseError | None:
+    """What only requests are looked at for; sets `hops`."""
+    lines, keys = request.lines, request.keys
     # RFC 3261 §8.1.1.5. RFC 4475 §3.1.2.18: of a method that nobody knows, 501 tells more.
-    if method != start.method:
-        status = 400 if start.method in METHODS else 501
+    if method != request.method:
+        status = 400 if request.method in METHODS else 501
         return _refuse(ErrorKind.CSEQ, "CSeq method does not match", start_line, lines, keys, status)
-    hops: int | None = None
-    if "max-forwards" in by_key:
-        hops_line = by_key["max-forwards"]
-        hops = NUMBERS.get(hops_line)
-        if (hops is None and (hops := read_number(hops_line)) is None) or hops > MAX_FORWARDS_MAX:
+    if places[MAX_FORWARDS] >= 0:
+        line = lines[places[MAX_FORWARDS]]
+        hops = NUMBERS.get(line)
+        if (hops is None and (hops := read_number(line)) is None) or hops > MAX_FORWARDS_MAX:
             return _refuse(ErrorKind.MAX_FORWARDS, "Bad Max-Forwards header", start_line, lines, keys)
-    contact = by_key.get("contact", "")
-    read_before = not repeated and contact in GOOD_ADDRESSES
-    if contact and not read_before and not addresses_good("contact", method, lines, keys):
-        return _refuse(ErrorKind.CONTACT, "Malformed Contact header", start_line, lines, keys)
-    if "route" in by_key and not addresses_good("route", method, lines, keys):
+        request.hops = hops
+    if places[CONTACT] >= 0:
+        read_before = not repeated and lines[places[CONTACT]] in GOOD_ADDRESSES
+        if not read_before and not addresses_good("contact", method, lines, keys):
+            return _refuse(ErrorKind.CONTACT, "Malformed Contact header", start_line, lines, keys)
+    if places[ROUTE] >= 0 and not addresses_good("route", method, lines, keys):
         return _refuse(ErrorKind.ROUTE, "Malformed Route header", start_line, lines, keys)
-    return Request(method, start.uri, lines, keys, rest, via, call_id, number, from_tag, to_tag, hops)
+    return None
 
 
 # --- The uncommon and the wrong. ---
@@ -191,7 +219,9 @@ def _parse_irregular(data: bytes) -> Request | Response | ParseError:
         return _refuse(ErrorKind.TRUNCATED, "No empty line after the headers", start_line, lines, keys)
     if "" in keys:
         return _refuse(ErrorKind.LINE, "Malformed header line", start_line, lines, keys)
-    return _assemble(start_line, lines, keys, data[end + 4 :])
+    message = _assemble(start_line, lines, data[end + 4 :])
+    assert message is not None, "every line has a name"
+    return message
 
 
 def _refuse_start(start_line: str, lines: list[str], keys: list[str]) -> ParseError:

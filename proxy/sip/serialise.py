@@ -11,6 +11,7 @@ from proxy.sip.headers import first_value
 from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.uri import same_host
 
+CRLF: Final = "\r\n"
 _RPORT: Final = re.compile(r";[ \t]*rport(?![^ \t;=])(?:[ \t]*=[^;]*)?", re.IGNORECASE)
 _RECEIVED: Final = re.compile(r";[ \t]*received[ \t]*=[^;]*", re.IGNORECASE)
 
@@ -20,7 +21,12 @@ def render(start: str, lines: Sequence[str], body: bytes) -> bytes:
 
     Text is latin-1 (see `headers.wire` for words of our own); a character beyond it becomes "?", never an error.
     """
-    return "\r\n".join((start, *lines, "", "")).encode("latin-1", "replace") + body
+    text = f"{start}\r\n{CRLF.join(lines)}\r\n\r\n" if lines else f"{start}\r\n\r\n"
+    try:
+        head = text.encode("latin-1")
+    except UnicodeEncodeError:
+        head = text.encode("latin-1", "replace")
+    return head + body if body else head
 
 
 def reply(

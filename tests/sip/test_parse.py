@@ -204,6 +204,16 @@ COMMON_VIAS = [
     "Via: SIP/2.0/UDP -h;branch=z9hG4bKa",
     "Via: SIP/2.0/UDP h;branch=z9hG4bKa;rport=1",
     "Via: SIP/2.0/UDP h;branch=z9hG4bKa;rport;",
+    "Via: SIP/2.0/UDP h;rport;branch=z9hG4bKa",
+    "Via: SIP/2.0/UDP h;rport;branch=z9hG4bKa;rport",
+    "Via: SIP/2.0/UDP h;branch=z9hG4bKa, SIP/2.0/UDP i;branch=b",
+    "Via: SIP/2.0/UDP h, SIP/2.0/UDP i;branch=b",
+    "Via: SIP/2.0/UDP h;branch=",
+    "Via: SIP/2.0/UDP h;branch=a b",
+    'Via: SIP/2.0/UDP h;branch="a,b"',
+    "Via: SIP/2.0/UDP h;branch=a<b>",
+    "Via: SIP/2.0/UDP h;branch=a;received=192.0.2.1;rport=5060",
+    "v: SIP/2.0/UDP h;branch=a",
 ]
 COMMON_ADDRESSES = [
     FROM,
@@ -220,6 +230,11 @@ COMMON_ADDRESSES = [
     "From: Bob, B. <sip:b@c>;tag=1",
     'From: "B\\"" <sip:b@c>;tag=1',
     'From: "B" x <sip:b@c>;tag=1',
+    "From: <sip:b@c>;tag=1",
+    "From: <sip:b@c>;tag=1 ",
+    "From: <sip:b@c>;tag=1<",
+    'From: <sip:b@c>;x="<sip:b@c>;tag=1"',
+    'From: "<sip:b@c>;tag=1" <sip:b@c>',
     f"From: <sip:{'h' * 260}>",
 ]
 
@@ -231,9 +246,14 @@ def test_the_shortcut_for_via_agrees(line: str) -> None:
             return None
         return (via.transport, via.host, via.port, via.branch, via.rport, via.received, via.value)
 
-    assert parts(read_via(line)) == parts(read_any_via(line))
+    # The first time its sent-by is learnt, the second time it is known.
+    told = [parts(read_via(line)) for _ in range(2)]
+    tables.VIAS.clear()
+    assert told == [parts(read_any_via(line))] * 2
 
 
 @pytest.mark.parametrize("line", COMMON_ADDRESSES)
 def test_the_shortcut_for_from_and_to_agrees(line: str) -> None:
-    assert read_tag(line) == read_any_tag(line)
+    # The first time its address is learnt, the second time it is known.
+    told = [read_tag(line.replace("tag=1", f"tag={n}")) for n in range(3)]
+    assert told == [read_any_tag(line.replace("tag=1", f"tag={n}")) for n in range(3)]
