@@ -70,7 +70,7 @@ def _trunks(config: Config, known: Known) -> Iterator[Found]:
     has_tls = any(listen.address.transport == "TLS" for listen in config.listen)
     for name, trunk in config.trunks.items():
         for index, target in enumerate(trunk.targets):
-            if not has_tls and ";transport=tls" in target.lower():
+            if not has_tls and ";transport=tls" in target.uri.lower():
                 yield ("trunks", name, "targets", index), "needs a tls:// listener, for what comes back"
         yield from _missing(("trunks", name, "worker"), "Worker", trunk.worker, known.worker_names)
         for index, network in enumerate(trunk.networks):

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from config.listen import DEFAULT_PORTS, Advertise, HostPort, Listen, Tls, WebSocket
+from config.listen import Advertise, HostPort, Listen, Tls, WebSocket
 from config.model import Model, listed, mapped
 from config.patterns import compile_route
+from config.reaching import Health, Resolver, Target
 from config.tariffs import Algorithm
 from config.units import Domain, FilePath, Name, Network, Text, YesNo, host_port_of, seconds, whole
 
@@ -38,6 +39,7 @@ ReasonName = Literal[
     "contacts",
     "not_registered",
     "no_route",
+    "trunk_down",
     "store_unavailable",
     "overload",
     "draining",
@@ -97,26 +99,6 @@ class Admin(Model):
     socket: FilePath = Path("var/callgate.sock")
 
 
-_TARGET = re.compile(r"sip:(?:[^@<>\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^:;?@<>\s]+)(:[0-9]+)?((?:;[^;?<>\s]+)*)")
-
-
-def _target_of(raw: object) -> str:
-    text = raw.strip() if isinstance(raw, str) else ""
-    if text.startswith("sips:"):
-        raise ValueError("sips is not supported: use sip, with ;transport=tls")
-    match = _TARGET.fullmatch(text)
-    if not match:
-        raise ValueError(f"not a SIP address: {raw!r}; write it as sip:192.0.2.1:5060;transport=udp")
-    found = re.search(r";transport=([^;]*)", match[3].lower())
-    transport = found[1] if found else "udp"
-    if transport in ("ws", "wss"):
-        raise ValueError(f"transport={transport} cannot be called: a WebSocket client connects to us")
-    if transport not in ("udp", "tcp", "tls"):
-        raise ValueError(f"unknown transport {transport!r}: use udp, tcp or tls")
-    host_port_of(match[1] + (match[2] or ""), DEFAULT_PORTS[transport.upper()])
-    return text
-
-
 class Credentials(Model):
     """What a neighbour that challenges us is answered with."""
 
@@ -127,8 +109,12 @@ class Credentials(Model):
 class Trunk(Model):
     """A neighbour known by address: a provider or a PBX."""
 
-    targets: Annotated[tuple[Annotated[str, BeforeValidator(_target_of)], ...], listed] = ()
-    """SIP URIs, tried in order."""
+    targets: Annotated[tuple[Target, ...], listed] = ()
+    answer_timeout: Annotated[float, seconds(0.1, 32)] = 4.0
+    """A target that has not said a word by then is passed over, where there is another."""
+    block: Annotated[float, seconds(0, 86400)] = 30.0
+    """A target that failed a call is tried last for this long; 0 = not."""
+    health: Health | None = None
     networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
     identity: Literal["none", "from", "pai"] = "none"
     trusted: YesNo = False
@@ -307,6 +293,7 @@ class Config(Model):
     websocket: WebSocket = WebSocket()
     processes: Annotated[int, AfterValidator(_one_process), whole(1, 1024)] = 1
     store: Store = Store()
+    resolver: Resolver = Resolver()
     metrics: Metrics = Metrics()
     admin: Admin = Admin()
     plans: FilePath = Path("plans.yaml")

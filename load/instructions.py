@@ -132,7 +132,7 @@ class Stand:
         self.store = Answers(limiter)
         limiter._link = self.store
         self.network = Network(local)
-        self.driver.attach(limiter, self.network)  # type: ignore[arg-type]
+        self.driver.attach(limiter, self.network, None)  # type: ignore[arg-type]
 
     def take(self, step: Step) -> None:
         """One step, and what the store says to it."""

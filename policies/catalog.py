@@ -17,7 +17,9 @@ from typing import Final, Literal
 
 from config.load import Loaded
 from config.patterns import ROUTE_USER_MAX, compile_route
+from config.reaching import Health
 from config.schema import Config, Credentials
+from config.schema import Trunk as TrunkSchema
 from config.tariffs import Account as AccountSchema
 from config.tariffs import Algorithm, Mode, Subscriber
 from config.tariffs import Group as GroupSchema
@@ -70,11 +72,19 @@ class Trunk:
 
     name: str
     targets: tuple[str, ...]
-    """SIP URIs, tried in order; empty = it only calls."""
+    """SIP URIs by priority; empty = it only calls."""
     identity: Literal["none", "from", "pai"]
     worker: str
     trusted: bool = False
     """In our trust domain (RFC 3325 §2.3): told who calls, and believed."""
+    groups: tuple[tuple[tuple[str, int], ...], ...] = ()
+    """(URI, weight) of each target, those of one priority together, the first to try first."""
+    answer_timeout: float = 4.0
+    """Seconds a target has for its first word, where there is another."""
+    block: float = 30.0
+    """Seconds a target that failed is tried last."""
+    health: Health | None = None
+    """None: nobody looks whether its targets are alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +149,7 @@ class Catalog:
         """The plans that every subscriber has from first use."""
         self.subscribers: Mapping[str, Customer] = _customers(loaded, tariffs, self.workers)
         self.trunks: Mapping[str, Trunk] = MappingProxyType(
-            {
-                name: Trunk(name, trunk.targets, trunk.identity, trunk.worker or "", trunk.trusted)
-                for name, trunk in config.trunks.items()
-            }
+            {name: _trunk(name, trunk) for name, trunk in config.trunks.items()}
         )
         self.credentials: Mapping[str, Credentials] = MappingProxyType(
             {
@@ -217,6 +224,24 @@ class Catalog:
 def build(loaded: Loaded) -> Catalog:
     """The catalog of what was loaded. Some 40 µs a subscriber, on top of some 150 µs for loading it."""
     return Catalog(loaded)
+
+
+def _trunk(name: str, trunk: TrunkSchema) -> Trunk:
+    by_priority: dict[int, list[tuple[str, int]]] = {}
+    for place, target in enumerate(trunk.targets, 1):
+        by_priority.setdefault(target.priority or place, []).append((target.uri, target.weight))
+    groups = tuple(tuple(by_priority[priority]) for priority in sorted(by_priority))
+    return Trunk(
+        name=name,
+        targets=tuple(uri for group in groups for uri, _ in group),
+        identity=trunk.identity,
+        worker=trunk.worker or "",
+        groups=groups,
+        answer_timeout=trunk.answer_timeout,
+        block=trunk.block,
+        health=trunk.health,
+        trusted=trunk.trusted,
+    )
 
 
 def _customers(loaded: Loaded, tariffs: Tariffs, workers: Mapping[str, Worker]) -> Mapping[str, Customer]:

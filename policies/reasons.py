@@ -35,6 +35,7 @@ class Reason(enum.Enum):
     CONTACTS = "contacts"
     NOT_REGISTERED = "not_registered"
     NO_ROUTE = "no_route"
+    TRUNK_DOWN = "trunk_down"
     STORE_UNAVAILABLE = "store_unavailable"
     OVERLOAD = "overload"
     DRAINING = "draining"
@@ -158,6 +159,14 @@ TABLE: Final[Mapping[Reason, Row]] = MappingProxyType(
         ),
         Reason.NO_ROUTE: Row(
             404, "Not Found", "no_route", "info", "no_route: no account and no route for this address"
+        ),
+        Reason.TRUNK_DOWN: Row(
+            # Not 503, which would tell whoever calls that this proxy is down (RFC 3261 §16.7 step 6).
+            500,
+            "No Server Is Reachable",
+            "trunk_down",
+            "warning",
+            "trunk_down: every server that this call could go to is out of order",
         ),
         Reason.STORE_UNAVAILABLE: Row(
             503,

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
@@ -27,17 +26,19 @@ from policies.counters import BreakerState, StoreCounters
 from policies.identity import identity
 from policies.limiter import Limiter
 from policies.spool import SpoolError
+from proxy.app.operator import Operator
 from proxy.app.reload import Reloaded, Reloads
-from proxy.app.shown import shown
 from proxy.app.store import EmbeddedStore, StoreError
 from proxy.driver import Driver, Pulse
+from proxy.engine import trunks
 from proxy.engine.call import CallState
 from proxy.engine.engine import Engine
-from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged, TimerFired
+from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged, Started, TimerFired
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.net.listen import Bound, ListenError, bind
 from proxy.net.network import Network
+from proxy.net.resolve import Resolver
 from proxy.net.security import Security
 from proxy.net.sink import NetCounters
 from proxy.ops.cdr import members
@@ -69,6 +70,7 @@ FIXED = (
     "websocket",
     "processes",
     "store",
+    "resolver",
     "metrics",
     "admin",
     "log",
@@ -84,12 +86,13 @@ class StartError(Exception):
 
 
 class Server:
-    """One process's callgate. `start`, then `drain` (or not), then `stop`. Is Health and Control of its services."""
+    """One process's callgate. `start`, then `drain` (or not), then `stop`. Is the Health of its services."""
 
     engine: Engine
     driver: Driver
     limiter: Limiter
     metrics_of: Metrics
+    operator: Operator
 
     def __init__(self, loaded: Loaded, path: Path, log_writer: LineWriter | None = None) -> None:
         """`path`: the file `loaded` came from, read again by `reload`. `log_writer`: None writes no line a call."""
@@ -148,14 +151,18 @@ class Server:
         self._make_core(config)
         self._make_writers(config)
         self._make_limiter(config, url)
-        await self._services.start_control(config.admin.socket, self)
+        self.operator = Operator(self.engine, self.driver, self.reload)
+        await self._services.start_control(config.admin.socket, self.operator)
         self.metrics_port = await self._services.start_metrics(config.metrics.listen, self)
         self.limiter.start()
         # Last, for from here on calls come.
         self._network = Network(
             self._bound, self.driver, self._net_counters, config.limits, self._security, config.websocket
         )
-        self.driver.attach(self.limiter, self._network)
+        resolver = Resolver(
+            config.resolver, {(bound.local.transport, bound.local.family) for bound in self._bound}
+        )
+        self.driver.attach(self.limiter, self._network, resolver)
         self._pulse = Pulse(
             self.driver, self._network, self.metrics_of.loop, config.limits.loop_lag_max, self._keep_time
         )
@@ -164,6 +171,7 @@ class Server:
         self.reloads.start()
         # The engine's first turn: registrations of our own begin.
         self.driver.feed(TimerFired())
+        self.driver.feed(Started())
         self._tell(config)
 
     async def stop(self) -> None:
@@ -240,6 +248,7 @@ class Server:
             self._net_counters,
             self._active,
             lambda: self.driver.failures,
+            lambda: trunks.counted(engine.core),
         )
         self.metrics_of.registered_elsewhere = engine.registrations.counted
         self.driver = Driver(
@@ -315,29 +324,10 @@ class Server:
         stack = self.engine.stack_counters
         return len(self.engine.core.calls) + sum(stack.started) - sum(stack.ended)
 
-    # Control ----------------------------------------------------------------------------------------------------------
-
-    def calls(self) -> list[dict[str, Any]]:
-        """Control."""
-        now = time.monotonic()
-        return [shown(call, now, self.engine.core.wall_offset) for call in self.engine.calls()]
-
-    def registrations(self) -> list[dict[str, Any]]:
-        """Control."""
-        return self.engine.registrations.shown(time.monotonic())
-
-    def hangup(self, call_id: str) -> int:
-        """Control."""
-        found = len(self.engine.core.by_call_id.get(call_id, ()))
-        if found:
-            self._log.info("hangup by the operator", call_id=call_id)
-            self.driver.feed(Hangup(call_id))
-        return found
-
     # Reload -----------------------------------------------------------------------------------------------------------
 
     async def reload(self, tell_others: bool = True) -> Reloaded:
-        """Control. Read the files again and go on with them; with the old ones when they hold a mistake."""
+        """Read the files again and go on with them; with the old ones when they hold a mistake."""
         return await self.reloads.now(tell_others)
 
     def reopen(self) -> None:

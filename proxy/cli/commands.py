@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -195,6 +195,39 @@ def reload(path: Path, as_json: bool) -> None:
 
 
 @main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def trunks(path: Path, as_json: bool) -> None:
+    """Show the trunks that can be called, and whether their targets answer.
+
+    \b
+    up       calls go there
+    suspect  failed a call of late: tried last until UNTIL
+    down     gets no calls: its health checks fail, or it asked for that by Retry-After
+    unknown  a name that nobody has looked up yet
+    """
+    found = _ask(path, "GET", "/trunks")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [("TRUNK", "TARGET", "PRIORITY", "WEIGHT", "STATE", "ADDRESS", "ADDRESS STATE", "CAUSE", "UNTIL")]
+    for trunk in found:
+        for target in trunk["targets"]:
+            first = (
+                trunk["trunk"],
+                target["uri"],
+                str(target["priority"]),
+                str(target["weight"]),
+                target["state"],
+            )
+            for address in target["addresses"] or [{"address": "", "state": ""}]:
+                until = address.get("until_s")
+                ends = f"{until:.0f} s" if until is not None else "it answers" if "cause" in address else ""
+                rows.append((*first, address["address"], address["state"], address.get("cause", ""), ends))
+    _table(rows)
+
+
+@main.command()
 def demo() -> None:
     """Show one call admitted, one refused and one cut at its limit.
 
@@ -227,6 +260,13 @@ def _ask(
         _fail(str(error))
 
 
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    """The first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def _fail(text: str) -> NoReturn:
     click.echo(f"callgate: {text}", err=True)
     sys.exit(FAILED)
@@ -235,12 +275,6 @@ def _fail(text: str) -> NoReturn:
 def _bare(text: str) -> str:
     """A peer chose it: nothing in it may command the terminal."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _many(things: Any, word: str) -> str:

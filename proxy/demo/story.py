@@ -129,7 +129,7 @@ class Story:
                 self._cut_after - 0.1 <= lasted <= self._cut_after + CUT_SPREAD and "call_duration" in reason,
                 f"after {lasted:.2f} s {name} gets a BYE from the proxy. Reason: {reason}",
             )
-        self._check(await _soon(lambda: not server.calls()), "and the line is free again")
+        self._check(await _soon(lambda: not server.operator.calls()), "and the line is free again")
 
     async def _connected(self, alice: Phone, bob: Phone) -> Line:
         final: Response

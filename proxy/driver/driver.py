@@ -60,8 +60,10 @@ from proxy.engine.events import (
     TimerFired,
     TurnDecided,
 )
+from proxy.engine.finding import Question
 from proxy.engine.record import CallRecord
 from proxy.net.network import Network
+from proxy.net.resolve import Resolver
 from proxy.ops.counters import CallCounters, Traffic
 from proxy.sip.flow import Flow, Local
 from proxy.sip.message import ParseError
@@ -163,10 +165,11 @@ class Driver:
             WriteRecord: self._record,
         }
 
-    def attach(self, limiter: Limiter, network: Network) -> None:
+    def attach(self, limiter: Limiter, network: Network, resolver: Resolver) -> None:
         """Tell it who performs. (They need the driver first, so they cannot be arguments.)"""
         self._limiter = limiter
         self._network = network
+        self._resolver = resolver
         self._senders = network.senders
 
     def feed(self, event: Event) -> None:
@@ -323,18 +326,19 @@ class Driver:
         self._network.close_flow(effect.flow)
 
     def _ask_name(self, effect: AskName) -> None:
-        # A task of its own is dear, but a name is asked for once a minute at most.
-        task = self._loop.create_task(self._resolve(effect.host))
+        # A task of its own is dear, but a name is asked for once a TTL.
+        task = self._loop.create_task(self._find(effect.question))
         self._resolving.add(task)
         task.add_done_callback(self._resolving.discard)
 
-    async def _resolve(self, host: str) -> None:
+    async def _find(self, question: Question) -> None:
         try:
-            found = await self._loop.getaddrinfo(host, None, type=2)
-        except (OSError, UnicodeError):
-            # The name has no address, or is none.
-            found = []
-        self.feed(NameFound(host, [str(entry[4][0]) for entry in found]))
+            found = await self._resolver.find(question)
+        except Exception:
+            self._report(AskName(question))
+            # Or whoever waits for the name would wait for ever.
+            found = NameFound(question, (), 1.0, True)
+        self.feed(found)
 
     # The loop timer ---------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from proxy.engine.lines import raw_value, strip_untrusted
 from proxy.engine.record import CallRecord
 from proxy.engine.running import join
 from proxy.engine.targets import Target, hop_of
-from proxy.sip.uri import parse_uri
+from proxy.engine.trunks import all_down, trunk_targets
 
 if TYPE_CHECKING:
     from policies.catalog import Account, Trunk
@@ -123,6 +123,8 @@ def _forbidden(
     reason = nobody_pays(caller.account, callee)
     if reason is not None:
         return reason, ""
+    if core.reach.outages and callee.trunk is not None and all_down(core, callee.trunk):
+        return Reason.TRUNK_DOWN, ""
     workers = workers_of(caller.account, caller.trunk, callee.account, callee.trunk)
     legs: list[Leg] = []
     both = caller.account is not None and callee.account is not None
@@ -229,7 +231,7 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
             core, call.route_trunk, request.uri, keeps_uri(call.caller_account, call.route_trunk)
         )
     if not context.groups:
-        reason = Reason.NOT_REGISTERED if call.callee_account is not None else Reason.NO_ROUTE
+        reason = Reason.NOT_REGISTERED if call.callee_account is not None else Reason.TRUNK_DOWN
         _refuse(core, call, reason, "", None, now)
         return
     call.state = CallState.TRYING
@@ -300,20 +302,6 @@ def edge_targets(edge: Edge, request_uri: str) -> list[Sequence[Target]]:
 def keeps_uri(account: Account | None, trunk: Trunk) -> bool:
     """The Request-URI stays as it is on the way to the registrar of the account: the domain is its own."""
     return account is not None and account.forward == trunk.name
-
-
-def trunk_targets(core: Core, trunk: Trunk, request_uri: str, keep: bool = False) -> list[Sequence[Target]]:
-    """One group a target, the first to try last. The dialled user part goes to each target's host, unless `keep`."""
-    dialled = parse_uri(request_uri)
-    user = dialled.user if dialled is not None else None
-    groups: list[Sequence[Target]] = []
-    for text in reversed(trunk.targets):
-        # "sip:host" or "sip:user@host": what was dialled takes the place of the user.
-        own_user, _, host = text.removeprefix("sip:").rpartition("@")
-        target = hop_of(core, text, request_uri if keep else f"sip:{user or own_user}@{host}")
-        if target is not None:
-            groups.append((target,))
-    return groups
 
 
 def cancelled(core: Core, call: Call, now: float) -> None:

@@ -9,6 +9,7 @@ from proxy.engine.bindings import contact_key
 from proxy.engine.contacts import HOUR, expires_of
 from proxy.engine.digest import answer as digest_answer
 from proxy.engine.digest import is_stale
+from proxy.engine.finding import find
 from proxy.engine.results import Result
 from proxy.engine.targets import hop_of
 from proxy.sip.headers import parse_delta, parse_name_addrs
@@ -16,6 +17,8 @@ from proxy.sip.serialise import render
 from proxy.sip.uri import escape_user
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.engine.core import Core, LocalText
     from proxy.engine.registrations import Registration
     from proxy.sip.flow import Flow
@@ -61,6 +64,9 @@ def send(
 ) -> None:
     """Send it, after looking the registrar up if need be. `unsent`: no flow leads there."""
 
+    def found(ways: Sequence[Flow], at: float) -> None:
+        reached(ways[0] if ways else None, at)
+
     def reached(flow: Flow | None, at: float) -> None:
         if registration.attempt is not attempt:
             return
@@ -84,7 +90,7 @@ def send(
     elif target.flow is not None:
         reached(target.flow, now)
     else:
-        core.when_resolved(target.transport, target.host, target.port, reached, now)
+        find(core, target.question, found, now)
 
 
 def _transmit(core: Core, registration: Registration, attempt: Attempt, flow: Flow, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,10 @@ from proxy.engine.bindings import Sources
 from proxy.engine.call import Call, Running
 from proxy.engine.counters import EngineCounters
 from proxy.engine.digest import Digest
-from proxy.engine.effects import AskName, Effect, PlanActivated
+from proxy.engine.effects import Effect, PlanActivated
+from proxy.engine.finding import Finder
+from proxy.engine.health import Health
+from proxy.engine.reach import Reach
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.ids import Ids
@@ -30,12 +33,6 @@ from proxy.sip.serialise import reply
 from proxy.sip.stack import ServerTransaction, Stack
 from proxy.sip.timers import Handler, TimerHandle, Timers
 
-NAMES_MAX: Final = 4096
-"""Host names remembered at once. Precedent: Kamailio's dns_cache_mem is 500 kB, some 4,000 entries."""
-WAITING_MAX: Final = 10_000
-"""Requests that wait for a name at once; more are dropped and the peer retransmits."""
-NAME_TTL: Final = 60.0
-"""Seconds a resolved name is used; getaddrinfo does not tell the record's own TTL."""
 SOURCES_MAX: Final = 16_384
 """Source addresses whose trunk is remembered (one dict entry each)."""
 CHARGES_MAX: Final = 65_536
@@ -73,11 +70,12 @@ class Core:
         "counters",
         "digest",
         "draining",
+        "finder",
         "flows",
+        "health",
         "ids",
         "instance",
         "name",
-        "names",
         "on_ack_overdue",
         "on_branch_failed",
         "on_budget",
@@ -88,6 +86,7 @@ class Core:
         "on_session",
         "on_replan",
         "on_timer_c",
+        "on_unanswered",
         "out",
         "overloaded",
         "pings",
@@ -95,6 +94,7 @@ class Core:
         "own_prefixes",
         "plans_change_at",
         "plans_timer",
+        "reach",
         "reasons",
         "replans",
         "rng",
@@ -109,14 +109,13 @@ class Core:
         "tcp_refused",
         "timers",
         "told",
-        "waiting",
-        "waiting_count",
         "wall_offset",
         "watching",
     )
 
     stack: Stack
     on_timer_c: Handler
+    on_unanswered: Handler
     on_branch_failed: Handler
     on_call_duration: Handler
     on_budget: Handler
@@ -170,11 +169,11 @@ class Core:
         self.plans_timer: TimerHandle | None = None
         self.told: set[str] = set()
         """Subscribers of whom it was told that a plan is in force for them by itself; those of the catalog at most."""
-        self.names: dict[str, tuple[float, list[str]]] = {}
-        self.waiting: dict[str, list[tuple[Callable[[Flow | None, float], None], str, int, str]]] = {}
-        self.waiting_count = 0
         self.tcp_refused: dict[tuple[str, int], float] = {}
         """Peers that took no TCP connection where size would have it (oversize.py), until when that is believed."""
+        self.finder = Finder()
+        self.reach = Reach(self)
+        self.health = Health(self)
         self.draining = False
         self.overloaded = False
         self.wall_offset = 0.0
@@ -265,41 +264,6 @@ class Core:
             if table.local is source.local:
                 return table.get(source.host, port)
         return source
-
-    def when_resolved(
-        self, transport: str, host: str, port: int, then: Callable[[Flow | None, float], None], now: float
-    ) -> None:
-        """Call `then(flow, now)` once a name is known: at once for a known one, else when NameFound comes."""
-        known = self.names.get(host)
-        if known is not None and known[0] > now:
-            then(self.first_flow(transport, known[1], port, host), now)
-            return
-        if self.waiting_count >= WAITING_MAX:
-            then(None, now)
-            return
-        self.waiting_count += 1
-        line = self.waiting.get(host)
-        if line is None:
-            self.waiting[host] = line = []
-            self.out.append(AskName(host))
-        line.append((then, transport, port, host))
-
-    def name_found(self, host: str, addresses: list[str], now: float) -> None:
-        """events.NameFound."""
-        if len(self.names) >= NAMES_MAX:
-            self.names.clear()
-        self.names[host] = (now + NAME_TTL, addresses)
-        for then, transport, port, _ in self.waiting.pop(host, ()):
-            self.waiting_count -= 1
-            then(self.first_flow(transport, addresses, port, host), now)
-
-    def first_flow(self, transport: str, addresses: list[str], port: int, name: str) -> Flow | None:
-        """The flow to the first address of `name` that a socket of ours can reach."""
-        for address in addresses:
-            flow = self.flow_to(transport, address, port, name)
-            if flow is not None:
-                return flow
-        return None
 
     # Answers of our own ----------------------------------------------------------------------------------------------
 

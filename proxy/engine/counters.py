@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.engine.reach import OutageCause
 from proxy.engine.results import Result
 from proxy.sip.message import ErrorKind
 
@@ -18,6 +19,8 @@ class EngineCounters:
         "registrations",
         "stray_requests",
         "teardowns_failed",
+        "trunk_checks",
+        "trunk_outages",
     )
 
     def __init__(self) -> None:
@@ -37,3 +40,7 @@ class EngineCounters:
         """ACKs and in-dialog requests that belong to nothing of ours."""
         self.teardowns_failed = 0
         """BYEs of ours that no one answered on any path."""
+        self.trunk_checks = {"good": 0, "bad": 0}
+        """OPTIONS to trunks, by result."""
+        self.trunk_outages: dict[OutageCause, int] = dict.fromkeys(OutageCause, 0)
+        """Servers found not to answer."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from policies.account import Limits
     from policies.lease import Leg, Outcome
     from policies.verdicts import PlaceHeld
+    from proxy.engine.finding import Question
     from proxy.engine.record import CallRecord
     from proxy.sip.flow import Flow
 
@@ -216,12 +217,12 @@ class AskBindings:
 
 
 class AskName:
-    """Resolve a host name to addresses. Answer: events.NameFound."""
+    """Find out where a host name leads (RFC 3263). Answer: events.NameFound."""
 
-    __slots__ = ("host",)
+    __slots__ = ("question",)
 
-    def __init__(self, host: str) -> None:
-        self.host = host
+    def __init__(self, question: Question) -> None:
+        self.question = question
 
 
 class WriteRecord:

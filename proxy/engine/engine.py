@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import assert_never
 
 from policies.reasons import Reason
-from proxy.engine import admission, fresh, indialog, replan, respond, running, takeover, teardown
+from proxy.engine import (
+    admission,
+    finding,
+    fresh,
+    indialog,
+    replan,
+    respond,
+    running,
+    stateless,
+    takeover,
+    teardown,
+)
 from proxy.engine.alive import Alive
 from proxy.engine.attempt import Attempt
 from proxy.engine.call import Call, CallState, Running
@@ -35,10 +47,12 @@ from proxy.engine.events import (
     PlaceDecided,
     RegisterDecided,
     SnapshotChanged,
+    Started,
     TimerFired,
     TurnDecided,
 )
 from proxy.engine.forward import Branch, Context, cancel_all
+from proxy.engine.health import Probe
 from proxy.engine.ping import Ping
 from proxy.engine.registrar import Registrar
 from proxy.engine.registrations import Registrations
@@ -49,7 +63,7 @@ from proxy.engine.validate import validate
 from proxy.sip.flow import Flow, FlowTable
 from proxy.sip.message import ParseError, Request, Response
 from proxy.sip.parse import parse
-from proxy.sip.serialise import received_via, reply
+from proxy.sip.serialise import received_via
 from proxy.sip.stack import ClientTransaction, ServerTransaction, Stack, TimerConfig
 from proxy.sip.timers import Timers
 from proxy.sip.transaction import Counters
@@ -84,8 +98,9 @@ class Engine:
             TimerConfig(times.t1, times.t2, times.t4, config.limits.transactions_max),
             self.stack_counters,
         )
-        core.on_timer_c = self._on_timer_c
-        core.on_branch_failed = self._on_branch_failed
+        core.on_timer_c = partial(respond.timer_c, core)
+        core.on_unanswered = partial(respond.unanswered, core)
+        core.on_branch_failed = partial(respond.branch_failed, core)
         core.on_budget = self._on_budget
         core.on_replan = self._on_replan
         self.registrar = Registrar(core)
@@ -124,12 +139,13 @@ class Engine:
             case BindingsFound():
                 fresh.bindings_found(core, event, now)
             case NameFound():
-                core.name_found(event.host, event.addresses, now)
+                finding.found(core, event, now)
             case FlowFailed():
                 self.registrar.flow_failed(event.flow)
                 core.stack.flow_failed(event.flow, now)
             case FramingFailed():
-                self._framing_failed(event, now)
+                stateless.malformed(core, event.error, event.flow)
+                out.append(CloseFlow(event.flow, "framing"))
             case Hangup():
                 for call in tuple(core.by_call_id.get(event.call_id, ())):
                     teardown.cut(core, call, Reason.HANGUP, now)
@@ -143,6 +159,9 @@ class Engine:
                 core.digest = _digest(self._secret, event.snapshot)
                 self.registrations.configure(now)
                 replan.snapshot_changed(core, now)
+                core.health.configure(now)
+            case Started():
+                core.health.configure(now)
             case _:
                 assert_never(event)
         return out
@@ -156,39 +175,9 @@ class Engine:
     def _message(self, data: bytes, flow: Flow, now: float) -> None:
         message = parse(data)
         if isinstance(message, ParseError):
-            self._malformed(message, flow)
+            stateless.malformed(self.core, message, flow)
         else:
             self.core.stack.receive(message, flow, now)
-
-    def _malformed(self, error: ParseError, flow: Flow) -> None:
-        core = self.core
-        core.counters.parse_errors[error.kind] += 1
-        request = error.request
-        if request is None or not error.status_hint:
-            return
-        data = reply(
-            request,
-            error.status_hint,
-            error.reason,
-            core.ids.tag(),
-            received_via(request.via, flow.host, flow.port),
-        )
-        core.transmit(self._back(request, flow), data)
-
-    def _framing_failed(self, event: FramingFailed, now: float) -> None:
-        self._malformed(event.error, event.flow)
-        self.core.out.append(CloseFlow(event.flow, "framing"))
-
-    def _back(self, request: Request, source: Flow) -> Flow:
-        """Where responses go: RFC 3581 §4 with rport, else RFC 3261 §18.2.2: the port of sent-by."""
-        via = request.via
-        if via.rport is not None or source.transport != "UDP":
-            return source
-        port = via.port or 5060
-        if port == source.port:
-            return source
-        # We differ: §18.2.2 would send to a `maddr`; it names a third party, and nobody multicasts any more.
-        return self.core.flow_beside(source, port)
 
     def on_request(self, txn: ServerTransaction, now: float) -> None:
         """TransactionUser."""
@@ -202,7 +191,7 @@ class Engine:
             # RFC 3261 §18.2.1, RFC 3581 §4: in place, for whatever is answered or forwarded from here on.
             i = request.keys.index("via")
             request.lines[i] = request.lines[i].replace(via.value, value, 1)
-        txn.flow = self._back(request, source)
+        txn.flow = stateless.way_back(core, request, source)
         objection = validate(core, request)
         if objection is not None:
             status, phrase, extra = objection
@@ -261,6 +250,8 @@ class Engine:
             self.registrations.on_response(user, response, txn.flow, now)
         elif isinstance(user, Ping):
             self._alive.pinged(user, response.status, now)
+        elif isinstance(user, Probe):
+            self.core.health.answered(user, response, now)
 
     def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """TransactionUser. RFC 6026 §8.9: never forwarded; the stack has counted it."""
@@ -283,6 +274,8 @@ class Engine:
             self.registrations.failed(user, status, now)
         elif isinstance(user, Ping):
             self._alive.pinged(user, 408, now)
+        elif isinstance(user, Probe):
+            self.core.health.failed(user, now)
 
     def on_ack_timeout(self, txn: ServerTransaction, now: float) -> None:
         """TransactionUser. The caller never acknowledged our refusal; there is nothing to undo."""
@@ -295,15 +288,8 @@ class Engine:
             user.context = None
 
     def on_overload(self, request: Request, flow: Flow, now: float) -> None:
-        """TransactionUser. No room for another transaction: a cheap, stateless 503 to an INVITE, silence to others."""
-        if request.method != "INVITE":
-            return
-        core = self.core
-        row, extra = core.refusal(Reason.OVERLOAD, "", None)
-        value = received_via(request.via, flow.host, flow.port)
-        core.transmit(
-            self._back(request, flow), reply(request, row.status, row.phrase, core.ids.tag(), value, extra)
-        )
+        """TransactionUser. No room for another transaction."""
+        stateless.overloaded(self.core, request, flow)
 
     def _begin(self, owner: None, token: int, now: float) -> None:
         """The first turn of the clock: from here on requests of our own may leave."""
@@ -311,12 +297,6 @@ class Engine:
             self.registrations.configure(now)
 
     # Timers ----------------------------------------------------------------------------------------------------------
-
-    def _on_timer_c(self, branch: Branch, token: int, now: float) -> None:
-        respond.timer_c(self.core, branch, now)
-
-    def _on_branch_failed(self, branch: Branch, status: int, now: float) -> None:
-        respond.branch_failed(self.core, branch, status, now)
 
     def _on_budget(self, drained: Running, token: int, now: float) -> None:
         replan.budget_used_up(self.core, drained, now)

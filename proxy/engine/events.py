@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from policies.heritage import Inherited
     from policies.lease import Leg
     from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict
     from proxy.engine.effects import RegisterAsk
+    from proxy.engine.finding import Question, Server
     from proxy.engine.snapshot import Snapshot
     from proxy.sip.flow import Flow
     from proxy.sip.message import ParseError
@@ -114,13 +117,19 @@ class BindingsFound:
 
 
 class NameFound:
-    """Answer to effects.AskName: numeric addresses, best first; empty when the name has none."""
+    """Answer to effects.AskName: the servers behind the name, in any order; none when it leads nowhere."""
 
-    __slots__ = ("addresses", "host")
+    __slots__ = ("failed", "question", "servers", "ttl")
 
-    def __init__(self, host: str, addresses: list[str]) -> None:
-        self.host = host
-        self.addresses = addresses
+    def __init__(
+        self, question: Question, servers: Sequence[Server], ttl: float, failed: bool = False
+    ) -> None:
+        self.question = question
+        self.servers = servers
+        self.ttl = ttl
+        """Seconds until it should be asked for again."""
+        self.failed = failed
+        """Nobody could say (no name server answered), which is not the same as no servers."""
 
 
 class FlowFailed:
@@ -166,6 +175,12 @@ class OverloadChanged:
         self.on = on
 
 
+class Started:
+    """The sockets are open: what the engine does of its own accord begins."""
+
+    __slots__ = ()
+
+
 class SnapshotChanged:
     """Plans, subscribers and routes were loaded anew; swapped whole."""
 
@@ -193,4 +208,5 @@ Event = (
     | DrainStarted
     | OverloadChanged
     | SnapshotChanged
+    | Started
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.engine import cseq
 from proxy.engine.breadth import share_out
 from proxy.engine.cseq import Renumbering
+from proxy.engine.finding import find
 from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
 from proxy.sip.grammar import MAX_FORWARDS_MAX
 from proxy.sip.message import Request, Response, TopVia
@@ -36,6 +37,8 @@ NO_REQUEST: Final = Request(
 DEFAULT_MAX_FORWARDS: Final = 70
 """RFC 3261 §16.6 step 3."""
 _MAX_FORWARDS: Final = [f"Max-Forwards: {hops}" for hops in range(MAX_FORWARDS_MAX)]
+ANSWER_TIMEOUT = 4.0
+"""Seconds a server behind a name has for its first word when there is another; a trunk's own is in its settings."""
 
 
 class Branch:
@@ -48,6 +51,7 @@ class Branch:
         "context",
         "done",
         "instead_of",
+        "given_up",
         "late_bye_sent",
         "provisional",
         "renumbering",
@@ -75,6 +79,8 @@ class Branch:
         self.instead_of: Flow | None = None
         """The UDP flow that TCP was preferred to, for the size of the request."""
         self.done = False
+        self.given_up = False
+        """Done because nothing at all had come for a while; what comes after all is cancelled."""
         self.late_bye_sent = False
         self.renumbering: Renumbering | None = None
         """Set when its CSeq is not the one that came."""
@@ -191,14 +197,15 @@ def start(core: Core, branch: Branch, now: float) -> None:
     if target.flow is not None:
         _send(core, branch, target.flow, now)
     else:
-        core.when_resolved(target.transport, target.host, target.port, partial(_resolved, core, branch), now)
+        find(core, target.question, partial(_resolved, core, branch), now)
 
 
-def _resolved(core: Core, branch: Branch, flow: Flow | None, now: float) -> None:
+def _resolved(core: Core, branch: Branch, ways: Sequence[Flow], now: float) -> None:
     if branch.context is None or branch.done:
         return
-    if flow is not None and not branch.cancel_wanted:
-        _send(core, branch, flow, now)
+    target = branch.target
+    if target.found(ways) and target.flow is not None and not branch.cancel_wanted:
+        _send(core, branch, target.flow, now)
         return
     # RFC 3261 §16.9: no way to send it is a 503 from that branch. Told by the timer and not from here, so that a
     # branch never fails while its group is still being started.
@@ -247,6 +254,8 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
     if context.invite:
         branch.timer_c_at = at = now + core.snapshot.config.timers.timer_c
         branch.timer_c = core.timers.at(at, core.on_timer_c, branch, 0)
+        if target.ways or context.groups:
+            _watch(core, branch, now)
     branch.txn = core.stack.send(method, data, branch_id, flow, branch, now)
 
 
@@ -280,9 +289,40 @@ def renumbered(context: Context, renumbering: Renumbering) -> list[str]:
     return lines
 
 
+def _watch(core: Core, branch: Branch, now: float) -> None:
+    """There is somewhere else to go, so nobody waits for Timer B (32 s) to learn that this one is dead."""
+    context = branch.context
+    assert context is not None
+    trunk = context.call.route_trunk if context.call is not None else None
+    if trunk is not None:
+        core.timers.after(trunk.answer_timeout, core.on_unanswered, branch, 0, now)
+    elif branch.target.ways:
+        core.timers.after(ANSWER_TIMEOUT, core.on_unanswered, branch, 0, now)
+
+
+def elsewhere(context: Context, branch: Branch) -> bool:
+    """Whether another server could still be tried in place of the branch's."""
+    if context.cancelled or context.final_sent:
+        return False
+    if branch.target.ways:
+        return True
+    return bool(context.groups) and context.call is not None and context.call.route_trunk is not None
+
+
+def next_way(core: Core, branch: Branch, now: float) -> None:
+    """RFC 3263 §4.3: the same request to the next server behind the name, with a new branch: a new transaction."""
+    context = branch.context
+    assert context is not None
+    again = Branch(context, branch.target.next())
+    again.breadth = branch.breadth
+    context.branches.append(again)
+    context.pending += 1
+    start(core, again, now)
+
+
 def cancel(core: Core, branch: Branch, now: float) -> None:
     """RFC 3261 §16.10: end a pending INVITE branch; before a provisional response came, remember to (§9.1)."""
-    if branch.done:
+    if branch.done and not branch.given_up:
         return
     if not branch.provisional or branch.txn is None:
         branch.cancel_wanted = True

@@ -6,9 +6,11 @@ belongs to a call because it carries the token of our Record-Route (or its Call-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, cseq, privacy, session, teardown
+from proxy.engine import calls, cseq, finding, privacy, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
@@ -126,6 +128,9 @@ def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_call
         flow = peer.flow
         return Target(request.uri, flow, flow.transport, flow.host, flow.port)
     target = by_route_or_uri(core, request)
+    if target is not None and target.flow is None:
+        # Of several servers behind a name the one that has the dialog.
+        target.prefer = peer.flow
     if target is not None and target.transport == "TLS":
         _same_connection(peer.flow, target)
     return target
@@ -168,29 +173,34 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
         target = by_route_or_uri(core, request)
     else:
         target = None
-    if target is None or target.flow is None:
-        # A host name in a Contact: the callee repeats its 2xx, and by then the name is known.
+    if target is None:
         core.counters.stray_requests += 1
-        if target is not None:
-            core.when_resolved(target.transport, target.host, target.port, _ignore, now)
-            known = core.names.get(target.host)
-            if known is not None:
-                target.flow = core.first_flow(target.transport, known[1], target.port, target.host)
-        if target is None or target.flow is None:
-            return
+        return
     lower_max_forwards(request)
     if "proxy-authorization" in request.keys and not _for_registrar(call):
         take_own_credentials(core, request)
-    flow = target.flow
     way = cseq.passage(dialog, from_caller) if dialog is not None else None
-    own = request.lines if way is None else [*cseq.raised_lines(request, way.invite), *way.ack]
-    lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *own]
-    if flow.transport != "UDP" and "content-length" not in request.keys:
-        lines.append(f"Content-Length: {len(request.body)}")
-    core.transmit(flow, render(f"ACK {target.uri} SIP/2.0", lines, request.body))
+    lines = request.lines if way is None else [*cseq.raised_lines(request, way.invite), *way.ack]
+    if target.flow is not None:
+        _send_ack(core, request, target, lines, target.flow)
+    else:
+        finding.find(core, target.question, partial(_ack_found, core, request, target, lines), now)
     if call is not None and dialog is not None and from_caller:
         teardown.ack_passed(core, call, dialog, now)
 
 
-def _ignore(flow: Flow | None, now: float) -> None:
-    """The look-up was only to have the name known next time."""
+def _ack_found(
+    core: Core, request: Request, target: Target, lines: list[str], ways: Sequence[Flow], now: float
+) -> None:
+    if target.found(ways) and target.flow is not None:
+        _send_ack(core, request, target, lines, target.flow)
+    else:
+        # The callee repeats its 2xx, and whoever sends the ACK again finds the name known by then, if it has one.
+        core.counters.stray_requests += 1
+
+
+def _send_ack(core: Core, request: Request, target: Target, own: list[str], flow: Flow) -> None:
+    lines = [core.texts[flow.local].via + core.ids.branch(0), *target.routes, *own]
+    if flow.transport != "UDP" and "content-length" not in request.keys:
+        lines.append(f"Content-Length: {len(request.body)}")
+    core.transmit(flow, render(f"ACK {target.uri} SIP/2.0", lines, request.body))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from policies.account import NoPlan
 from policies.reasons import Reason
 from policies.verdicts import PlaceHeld, RegisterRefused, Unavailable
-from proxy.engine.admission import trunk_targets
 from proxy.engine.bindings import contact_key
 from proxy.engine.contacts import HOUR, Asked, expires_of, read_contacts, record_of
 from proxy.engine.effects import AskPlace, AskRegister, RegisterAsk, ReturnPlace
@@ -23,6 +22,7 @@ from proxy.engine.flowtoken import token_of
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import remove_all
 from proxy.engine.registration import Answer, Go, Registration, refusal
+from proxy.engine.trunks import trunk_targets
 from proxy.sip.headers import parse_name_addrs
 
 if TYPE_CHECKING:
@@ -106,7 +106,12 @@ def _forward(core: Core, registration: Registration, passing: Passing) -> None:
     lower_max_forwards(request)
     txn.user = context
     context.groups = trunk_targets(core, passing.trunk, request.uri, keep=True)
-    next_group(core, context, registration.now)
+    if context.groups:
+        next_group(core, context, registration.now)
+        return
+    row, extra = core.refusal(Reason.TRUNK_DOWN, "", None)
+    core.answer(txn, row.status, row.phrase, registration.now, extra)
+    give_back(core, registration)
 
 
 def accepted(core: Core, registration: Registration, response: Response, now: float) -> bool:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
 from proxy.engine import breadth, privacy
-from proxy.engine.admission import binding_targets, edge_targets, keeps_uri, trunk_targets
+from proxy.engine.admission import binding_targets, edge_targets, keeps_uri
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import Callee, Caller
 from proxy.engine.forward import Context, loop_hash_of, lower_max_forwards, next_group
 from proxy.engine.lines import strip_untrusted
+from proxy.engine.trunks import trunk_targets
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -81,7 +82,7 @@ def relay(
         context.groups = trunk_targets(
             core, callee.trunk, request.uri, keeps_uri(caller.account, callee.trunk)
         )
-        _go(core, context, now)
+        _go(core, context, Reason.TRUNK_DOWN, now)
 
 
 def bindings_found(core: Core, context: Context, bindings: list[str] | None, now: float) -> None:
@@ -94,12 +95,12 @@ def bindings_found(core: Core, context: Context, bindings: list[str] | None, now
         return
     context.groups = binding_targets(core, bindings)
     context.to_account = True
-    _go(core, context, now)
+    _go(core, context, Reason.NOT_REGISTERED, now)
 
 
-def _go(core: Core, context: Context, now: float) -> None:
+def _go(core: Core, context: Context, otherwise: Reason, now: float) -> None:
     if context.groups:
         next_group(core, context, now)
     else:
-        row, extra = core.refusal(Reason.NOT_REGISTERED, "", None)
+        row, extra = core.refusal(otherwise, "", None)
         core.answer(context.txn, row.status, row.phrase, now, extra)

@@ -23,8 +23,19 @@ from proxy.engine import (
     teardown,
 )
 from proxy.engine.call import CallState
-from proxy.engine.forward import Branch, Context, cancel, cancel_all, fall_back, finish, next_group
+from proxy.engine.forward import (
+    Branch,
+    Context,
+    cancel,
+    cancel_all,
+    elsewhere,
+    fall_back,
+    finish,
+    next_group,
+    next_way,
+)
 from proxy.engine.lines import top_via_off
+from proxy.engine.trunks import note_failure
 from proxy.sip.message import Response
 from proxy.sip.serialise import render
 
@@ -52,8 +63,13 @@ def on_response(core: Core, branch: Branch, response: Response, now: float) -> N
     context = branch.context
     status = response.status
     if context is None:
-        if 200 <= status < 300 and response.cseq_method == "INVITE":
+        if response.cseq_method != "INVITE":
+            return
+        if 200 <= status < 300:
             teardown.late_answer(core, None, branch, response, now)
+        elif status < 200 and branch.given_up:
+            branch.provisional = True
+            cancel(core, branch, now)
         return
     if status == 100:
         # RFC 3261 §16.7 step 2 names 101–199; a 100 stops here, but it does allow a CANCEL (§9.1).
@@ -86,6 +102,8 @@ def _meant_for_us(core: Core, context: Context, branch: Branch, response: Respon
 
 def _provisional(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
     branch.provisional = True
+    if branch.given_up:
+        return
     if context.invite:
         # RFC 3261 §16.7 step 2: Timer C starts anew.
         branch.timer_c_at = now + core.snapshot.config.timers.timer_c
@@ -107,10 +125,15 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
     first = not branch.done
     if first:
         _close(core, context, branch, response.status)
+        if core.reach.outages and branch.txn is not None:
+            core.reach.good(branch.txn.flow)
+    elif branch.given_up and not context.final_sent:
+        # The one we no longer waited for was only slow: it has the call, and what was tried instead is cancelled.
+        first, branch.given_up, branch.status = True, False, response.status
     call = context.call
     if call is not None and call.handover is not None and call.state is CallState.TRYING:
         replaces.hand_over(core, call, now)
-    if call is not None and not calls.answered(core, call, branch, response, now):
+    if branch.given_up or (call is not None and not calls.answered(core, call, branch, response, now)):
         teardown.late_answer(core, call, branch, response, now)
     elif context.invite or not context.final_sent:
         calls.refresh_target(context, response)
@@ -153,7 +176,7 @@ def branch_failed(core: Core, branch: Branch, status: int, now: float) -> None:
         _final(core, context, branch, status, None, now)
 
 
-def timer_c(core: Core, branch: Branch, now: float) -> None:
+def timer_c(core: Core, branch: Branch, token: int, now: float) -> None:
     """RFC 3261 §16.8: a branch without a final response for too long."""
     branch.timer_c = None
     if branch.done or branch.context is None:
@@ -177,6 +200,8 @@ def _final(
         return
     branch.response = response
     _close(core, context, branch, status)
+    if status in _FAILOVER and _failed_over(core, context, branch, response, now):
+        return
     if status >= 600:
         # RFC 3261 §16.7 step 5: a 6xx ends the search; what is open is cancelled.
         cancel_all(core, context, now)
@@ -193,6 +218,35 @@ def _final(
         context.final_sent = True
         _best_up(core, context, now)
     finish(core, context)
+
+
+def _failed_over(core: Core, context: Context, branch: Branch, response: Response | None, now: float) -> bool:
+    """RFC 3263 §4.3: whether the request went on to the next server behind the same name."""
+    txn = branch.txn
+    if txn is not None and not context.cancelled:
+        call = context.call
+        trunk = call.route_trunk if call is not None else None
+        if trunk is not None or branch.target.ways:
+            note_failure(core, trunk, txn.flow, branch, response, now)
+    if not branch.target.ways or context.cancelled or context.final_sent:
+        return False
+    if branch.status == 408 and (not context.invite or response is not None or branch.provisional):
+        # Its server is alive (RFC 3263 §4.3: "without ever having received any response"); of a non-INVITE whoever
+        # sent it has given up at the same moment (Timer F).
+        return False
+    if branch.tags:
+        early.branch_over(core, context, branch, branch.status, now)
+    next_way(core, branch, now)
+    return True
+
+
+def unanswered(core: Core, branch: Branch, token: int, now: float) -> None:
+    """Nothing came for as long as the trunk allows: RFC 3263 §4.3 before Timer B, where there is somewhere to go."""
+    context = branch.context
+    if context is None or branch.done or branch.provisional or not elsewhere(context, branch):
+        return
+    branch.given_up = branch.cancel_wanted = True
+    branch_failed(core, branch, 408, now)
 
 
 def _next_wanted(context: Context, status: int) -> bool:

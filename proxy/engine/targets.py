@@ -7,12 +7,15 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from proxy.engine.finding import Question
 from proxy.engine.lines import remove_all
 from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
 from proxy.sip.message import Request
 from proxy.sip.uri import parse_uri, request_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
 
@@ -25,7 +28,18 @@ _HOPS_MAX: Final = 8192
 class Target:
     """One place to send a request to. `flow` is None while its host is a name that has to be looked up."""
 
-    __slots__ = ("any_transport", "edge", "flow", "host", "port", "routes", "transport", "uri")
+    __slots__ = (
+        "any_transport",
+        "edge",
+        "flow",
+        "host",
+        "port",
+        "prefer",
+        "routes",
+        "transport",
+        "uri",
+        "ways",
+    )
 
     def __init__(
         self, uri: str, flow: Flow | None, transport: str, host: str, port: int, routes: tuple[str, ...] = ()
@@ -34,14 +48,42 @@ class Target:
         """The Request-URI there."""
         self.flow = flow
         self.transport = transport
+        """"" while only the look-up can say (RFC 3263 §4.1)."""
         self.host = host
         self.port = port
+        """0 of a name without one: its SRV records say (RFC 3263 §4.2)."""
         self.any_transport = False
         """Its URI leaves the transport open: large requests go by TCP."""
         self.edge = False
         """A flow token named it: when it fails, its sender hears 430."""
         self.routes = routes
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
+        self.ways: Sequence[Flow] = ()
+        """Where to go when `flow` fails (RFC 3263 §4.3)."""
+        self.prefer: Flow | None = None
+        """Of several servers behind the name the one to try first: it has the dialog, or issued the nonce."""
+
+    @property
+    def question(self) -> Question:
+        """What has to be looked up."""
+        return Question(self.host, self.port, self.transport, False)
+
+    def found(self, ways: Sequence[Flow]) -> bool:
+        """The look-up's answer. False: the name leads nowhere."""
+        prefer = self.prefer
+        if prefer is not None and (prefer in ways or not ways):
+            # Not there: a Contact that only its own network can look up. The dialog came by this flow, after all.
+            ways = [prefer, *(flow for flow in ways if flow is not prefer)]
+        self.flow = ways[0] if ways else None
+        self.ways = ways[1:]
+        return bool(ways)
+
+    def next(self) -> Target:
+        """The same over the next of its ways."""
+        target = Target(self.uri, self.ways[0], self.transport, self.host, self.port, self.routes)
+        target.any_transport = self.any_transport
+        target.ways = self.ways[1:]
+        return target
 
 
 def is_address(host: str) -> bool:
@@ -55,20 +97,19 @@ def is_address(host: str) -> bool:
 
 @lru_cache(_HOPS_MAX)
 def _hop(text: str) -> tuple[str, str, int, bool] | None:
-    """(transport, host, port, is an address) that a sip URI asks for, transport "" when open; None: it is no URI."""
+    """(transport, host, port, is an address) that a sip URI asks for, transport "" when open; None: it is no URI.
+
+    RFC 3263 §4.1, §4.2: for an address what is not given has its default; for a name that is the look-up's matter.
+    """
     uri = parse_uri(text)
     if uri is None:
         return None
     host = uri.host
-    numeric = is_address(host)
+    # RFC 3261 §19.1.2: 5061 is the port of TLS.
     transport = (uri.params.get("transport") or "").upper()
-    return (
-        transport,
-        host.strip("[]") if numeric else host,
-        # RFC 3261 §19.1.2.
-        uri.port or (5061 if transport == "TLS" else 5060),
-        numeric,
-    )
+    if is_address(host):
+        return transport, host.strip("[]"), uri.port or (5061 if transport == "TLS" else 5060), True
+    return transport, host.rstrip("."), uri.port or 0, False
 
 
 def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ()) -> Target | None:
@@ -77,7 +118,7 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     if found is None:
         return None
     asked, host, port, numeric = found
-    transport = asked or "UDP"
+    transport = (asked or "UDP") if numeric else asked
     target = Target(
         request_uri, core.flow_to(transport, host, port) if numeric else None, transport, host, port, routes
     )

@@ -56,9 +56,14 @@ def send(
     target = by_route_or_uri(core, request)
     flow: Flow = to.flow
     if by_target:
-        if target is None or target.flow is None or target.flow is flow:
+        if target is None:
             return False
-        flow = target.flow
+        # RFC 3263 §4.3: of a name another server than the silent one, as far as it is known without a look-up.
+        ways = core.finder.remembered(core, target.question) if target.flow is None else (target.flow,)
+        others = [way for way in ways if way is not flow]
+        if not others:
+            return False
+        flow = others[0]
     branch = core.ids.branch(0)
     out = [
         core.texts[flow.local].via + branch,

@@ -67,6 +67,9 @@ class Control(Protocol):
     async def reload(self) -> Reloading:
         """Read the files again, here and on the other instances."""
 
+    def trunks(self) -> list[dict[str, Any]]:
+        """Every trunk that can be called, with the state of its targets, as JSON values."""
+
 
 class Services:
     """Both services. Start them by `start_…`, end them together by `close`."""
@@ -129,11 +132,15 @@ class Services:
                 }
             )
 
+        async def trunks(_: web.Request) -> web.Response:
+            return web.json_response(control.trunks())
+
         app = web.Application(client_max_size=REQUEST_MAX)
         app.add_routes(
             [
                 web.get("/calls", calls),
                 web.get("/registrations", registrations),
+                web.get("/trunks", trunks),
                 web.post("/hangup", hangup),
                 web.post("/reload", reload),
             ]

@@ -68,7 +68,9 @@ class Metrics(Collector):
         net: NetNumbers,
         active: Callable[[], Mapping[str, int]],
         failures: Callable[[], int],
+        trunks: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
+        """`trunks` is asked at scrape for the number of targets by (trunk, state)."""
         self.engine = engine
         self.stack = stack
         self.store = store
@@ -77,6 +79,7 @@ class Metrics(Collector):
         self.failures = failures
         self.registered_elsewhere: Callable[[], Mapping[State, int]] = dict
         """Registrations of ours elsewhere by state, as of now."""
+        self.trunks = trunks
         self.received = Traffic()
         self.sent = Traffic()
         self.calls = CallCounters()
@@ -95,6 +98,7 @@ class Metrics(Collector):
         yield from self._admissions()
         yield from self._messages()
         yield from self._transactions()
+        yield from self._trunks()
         yield from self._store()
         yield from self._loop()
         yield from self._process()
@@ -203,6 +207,27 @@ class Metrics(Collector):
         yield _counter(
             "callgate_transactions_refused", "New requests beyond the bound on transactions", stack.overloads
         )
+
+    def _trunks(self) -> Iterator[Metric]:
+        # A trunk's name is no subscriber's: the operator has written the list of them into callgate.yaml.
+        targets = GaugeMetricFamily(
+            "callgate_trunk_targets",
+            "Targets of each trunk, by what is known of them",
+            labels=["trunk", "state"],
+        )
+        for (trunk, state), count in self.trunks().items():
+            targets.add_metric([trunk, state], count)
+        outages = CounterMetricFamily(
+            "callgate_trunk_outages", "Servers found not to answer, by how", labels=["cause"]
+        )
+        for cause, count in self.engine.trunk_outages.items():
+            outages.add_metric([cause.value], count)
+        checks = CounterMetricFamily(
+            "callgate_trunk_checks", "OPTIONS to trunks, by result", labels=["result"]
+        )
+        for result, count in self.engine.trunk_checks.items():
+            checks.add_metric([result], count)
+        yield from (targets, outages, checks)
 
     def _store(self) -> Iterator[Metric]:
         store = self.store

@@ -40,7 +40,7 @@ def test_a_call_leaves_no_cycle(tmp_path: Path) -> None:
 
             async def cut() -> None:
                 line, theirs = await world.talk()
-                world.server.hangup(line.call_id)
+                world.server.operator.hangup(line.call_id)
                 await line.ended
                 await theirs.ended
 

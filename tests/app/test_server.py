@@ -22,14 +22,14 @@ def test_a_call_is_listed_counted_and_recorded(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(write_files(tmp_path)) as world:
             line, _ = await world.talk()
-            (shown,) = world.server.calls()
+            (shown,) = world.server.operator.calls()
             assert shown["call_id"] == line.call_id
             assert (shown["state"], shown["mode"]) == ("answered", "gateway")
             assert shown["payers"] == ["alice", "bob"]
             assert 0 <= shown["talked_s"] < 30
             assert b'callgate_calls_active{mode="gateway"} 1.0' in world.server.metrics()
             assert await world.alice.hang_up(line) == 200
-            await until(lambda: not world.server.calls())
+            await until(lambda: not world.server.operator.calls())
             assert b'callgate_calls_active{mode="gateway"} 0.0' in world.server.metrics()
             assert b'callgate_admissions_total{decision="admitted",mode="gateway",reason="none"} 1.0' in (
                 world.server.metrics()
@@ -46,12 +46,12 @@ def test_hangup_sends_a_bye_to_both_sides(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(write_files(tmp_path)) as world:
             line, theirs = await world.talk()
-            assert world.server.hangup("nobody's") == 0
-            assert world.server.hangup(line.call_id) == 1
+            assert world.server.operator.hangup("nobody's") == 0
+            assert world.server.operator.hangup(line.call_id) == 1
             for end in (line, theirs):
                 _, reason = await end.ended
                 assert reason.startswith("SIP ;cause=")
-            await until(lambda: not world.server.calls())
+            await until(lambda: not world.server.operator.calls())
 
     run(main())
 
@@ -94,7 +94,7 @@ def test_a_drain_that_takes_too_long_ends_the_calls(tmp_path: Path) -> None:
             assert 0.1 <= elapsed(start) < 5
             assert line.ended.done()
             assert theirs.ended.done()
-            assert world.server.calls() == []
+            assert world.server.operator.calls() == []
 
     run(main())
 

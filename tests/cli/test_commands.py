@@ -17,7 +17,7 @@ from proxy.demo.story import Failed, Story
 from proxy.ops.http import Services
 from tests.app.running import run, write_files
 
-COMMANDS = ("serve", "check", "calls", "hangup", "registrations", "reload", "demo")
+COMMANDS = ("serve", "check", "calls", "hangup", "registrations", "reload", "trunks", "demo")
 
 
 def callgate(*words: str) -> Result:
@@ -110,6 +110,32 @@ class Proxy:
             },
         ]
 
+    def trunks(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "trunk": "provider",
+                "health": True,
+                "targets": [
+                    {
+                        "uri": "sip:192.0.2.1",
+                        "priority": 1,
+                        "weight": 3,
+                        "state": "suspect",
+                        "addresses": [
+                            {
+                                "address": "udp:192.0.2.1:5060",
+                                "state": "suspect",
+                                "cause": "timeout",
+                                "since_s": 3.0,
+                                "until_s": 27.4,
+                            }
+                        ],
+                    },
+                    {"uri": "sip:b.test", "priority": 2, "weight": 1, "state": "unknown", "addresses": []},
+                ],
+            }
+        ]
+
     def hangup(self, call_id: str) -> int:
         self.cut.append(call_id)
         return 1 if call_id == "c1@host" else 0
@@ -149,6 +175,16 @@ def test_registrations_as_a_table_and_as_json(tmp_path: Path) -> None:
     assert table[1].split()[3:] == ["registered", "290", "s", "200", "OK"]
     assert table[2].split()[3:] == ["failed", "403", "No\\x1b"]
     assert json.loads(asked(path, "registrations", "--json").stdout) == Proxy().registrations()
+
+
+def test_trunks_as_a_table_and_as_json(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    table = asked(path, "trunks").stdout.splitlines()
+    assert table[1].split() == [
+        "provider", "sip:192.0.2.1", "1", "3", "suspect", "udp:192.0.2.1:5060", "suspect", "timeout", "27", "s",
+    ]  # fmt: skip
+    assert table[2].split() == ["provider", "sip:b.test", "2", "1", "unknown"]
+    assert json.loads(asked(path, "trunks", "--json").stdout) == Proxy().trunks()
 
 
 def test_hangup(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from config import schema, tariffs
 from config.document import ConfigErrors
 from config.listen import Endpoint, HostPort, Listen
 from config.load import assemble, load
+from config.reaching import Target
 from config.schema import Config, Trunk
 from config.tariffs import Account, Plan, Subscriber
 from config.units import Amount
@@ -188,7 +189,7 @@ def test_configuration_made_in_python_is_held_to_the_same_rules() -> None:
     config = Config(
         domains=("example.com",),
         listen=(Listen(address=Endpoint("UDP", "127.0.0.1", 0)),),
-        trunks={"provider": Trunk(targets=("sip:127.0.0.1",))},
+        trunks={"provider": Trunk(targets=(Target(uri="sip:127.0.0.1"),))},
     )
     account = Account(user="alice", password="secret", mode="softphone")
     assert assemble(config, {}, {"alice": Subscriber(accounts=(account,))}).subscribers["alice"].accounts == (

@@ -13,11 +13,10 @@ from proxy.engine.effects import (
     Effect,
     RegisterAsk,
 )
-from proxy.engine.events import (
-    Event,
-    TimerFired,
-)
+from proxy.engine.events import Event, NameFound, TimerFired
+from proxy.engine.finding import Question
 from proxy.net.network import Network
+from proxy.net.resolve import Resolver
 from proxy.ops.counters import CallCounters, LoopCounters, Traffic
 from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.timers import Timers
@@ -70,7 +69,7 @@ class World:
             self.calls,
             lambda record: self.done.append(("record", record)),
         )
-        self.driver.attach(cast(Limiter, self), cast(Network, self))
+        self.driver.attach(cast(Limiter, self), cast(Network, self), cast(Resolver, self))
 
     @property
     def turns(self) -> World:
@@ -90,6 +89,11 @@ class World:
             raise RuntimeError("no")
         if data == b"fail":
             self.driver.flow_failed(flow)
+
+    async def find(self, question: Question) -> NameFound:
+        if question.host == "broken":
+            raise RuntimeError("no")
+        return NameFound(question, [], 1.0)
 
     def close_flow(self, flow: Flow) -> None:
         self.done.append(("close", flow))

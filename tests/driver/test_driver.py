@@ -40,7 +40,6 @@ from proxy.engine.events import (
     FlowFailed,
     Hangup,
     MessageIn,
-    NameFound,
     RegisterDecided,
     TimerFired,
 )
@@ -160,26 +159,6 @@ def test_what_the_limiter_says_becomes_events_and_counts() -> None:
         assert world.calls.admitted["gateway"] == 1
         assert world.calls.admitted_unchecked["gateway"] == 1
         assert world.calls.registrations[RegisterResult.ACCEPTED] == 1
-
-    run(main())
-
-
-def test_a_name_is_looked_up_off_the_loop() -> None:
-    async def main() -> None:
-        world = World()
-        found = asyncio.get_running_loop().create_future()
-
-        def keep(event: NameFound) -> list[Effect]:
-            found.set_result(event)
-            return []
-
-        world.engine.answers[NameFound] = keep
-        world.engine.answers[Hangup] = lambda event: [AskName(event.call_id)]
-        for host, addresses in (("127.0.0.1", ["127.0.0.1"]), ("no such host", []), ("x" * 300, [])):
-            found = asyncio.get_running_loop().create_future()
-            world.driver.feed(Hangup(host))
-            event = await found
-            assert (event.host, event.addresses) == (host, addresses)
 
     run(main())
 

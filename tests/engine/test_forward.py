@@ -9,7 +9,7 @@ import pytest
 from policies.lease import Outcome
 from policies.verdicts import Admitted
 from proxy.engine.effects import AskName
-from proxy.engine.events import FlowFailed, Hangup, NameFound
+from proxy.engine.events import FlowFailed, Hangup
 from proxy.sip.message import Response
 from tests.engine.world import CALLGATE, Phone, World, bound, ringing, set_up
 
@@ -70,9 +70,9 @@ def test_a_name_is_looked_up_once(tmp_path: Path) -> None:
     caller, provider, _ = phones(world)
     caller.invite(NUMBER, "c1")
     caller.invite(NUMBER, "c2")
-    assert [effect.host for effect in world.of(AskName)] == ["sip.provider.test"]
+    assert [effect.question.host for effect in world.of(AskName)] == ["sip.provider.test"]
     assert not provider.got()
-    world.handle(NameFound("sip.provider.test", ["192.0.2.20"]))
+    world.found("sip.provider.test", "192.0.2.20")
     assert len(provider.requests()) == 2
     caller.invite(NUMBER, "c3")
     assert len(provider.requests()) == 1
@@ -83,7 +83,7 @@ def test_a_name_that_does_not_exist_ends_the_call(tmp_path: Path) -> None:
     world = World(tmp_path, named)
     caller, _, _ = phones(world)
     caller.invite(NUMBER)
-    world.handle(NameFound("sip.provider.test", []))
+    world.found("sip.provider.test")
     world.advance(0.1)
     assert caller.statuses() == [100, 500]
     assert world.released == [("alice@example.com", Outcome.FAIL)]
@@ -100,7 +100,7 @@ def test_what_only_looks_like_an_address_is_looked_up(tmp_path: Path) -> None:
     [ok] = caller.got()
     assert isinstance(ok, Response)
     caller.within("INFO", ok, 2)
-    assert [effect.host for effect in world.of(AskName)] == ["999.1.1.1"]
+    assert [effect.question.host for effect in world.of(AskName)] == ["999.1.1.1"]
 
 
 # Contacts of an account ----------------------------------------------------------------------------------------------

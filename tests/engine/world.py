@@ -20,6 +20,7 @@ from policies.verdicts import Admitted, AdmitVerdict
 from proxy.engine.bindings import Binding, to_record
 from proxy.engine.effects import (
     AskAdmission,
+    AskName,
     Effect,
     ReleaseLease,
     Transmit,
@@ -31,9 +32,11 @@ from proxy.engine.events import (
     BudgetPlanned,
     Event,
     MessageIn,
+    NameFound,
     SnapshotChanged,
     TimerFired,
 )
+from proxy.engine.finding import Server
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
@@ -132,6 +135,14 @@ class World:
     def budget(self, limits: Limits, exhausts_in: float | None, version: int) -> None:
         """The limiter's plan for the payer's total_duration."""
         self.handle(BudgetPlanned(limits.payer, limits.mode, exhausts_in, version))
+
+    def found(self, host: str, *addresses: str, ttl: float = 60.0, failed: bool = False) -> None:
+        """The resolver's answer for a name that was asked for: its plain addresses, without NAPTR and SRV."""
+        question = next(
+            effect.question for effect in reversed(self.of(AskName)) if effect.question.host == host
+        )
+        server = Server(0, 0, question.transport or "UDP", question.port or 5060, addresses)
+        self.handle(NameFound(question, [server] if addresses else [], ttl, failed))
 
     def advance(self, seconds: float) -> None:
         """Time goes by; each deadline on the way rings at its own moment."""

@@ -34,6 +34,7 @@ from proxy.engine.events import (
     RegisterDecided,
     SnapshotChanged,
 )
+from proxy.engine.finding import Server
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError, Request, Response
 from proxy.sip.parse import parse
@@ -303,7 +304,11 @@ class Parties:
         elif soup.names:
             name = soup.names.pop(a % len(soup.names))
             found = [one for i, one in enumerate(("203.0.113.5", "2001:db8::5", "192.0.2.20")) if c >> i & 1]
-            soup.handle(NameFound(name, found))
+            servers = [
+                Server(i % 2, i, name.transport or "UDP", name.port or 5060, [address])
+                for i, address in enumerate(found)
+            ]
+            soup.handle(NameFound(name, servers, 60, not found and bool(b & 4)))
 
     def wait(self, a: int, b: int, c: int) -> None:
         self.soup.advance(SECONDS[a % len(SECONDS)])
@@ -352,7 +357,7 @@ class Parties:
         if soup.asked:
             soup.decide(soup.asked[0], Admitted(soup.asked[0].lease, self._bindings(c | 2)))
         elif soup.names:
-            soup.handle(NameFound(soup.names.pop(), ["203.0.113.5"]))
+            soup.handle(NameFound(soup.names.pop(), [Server(0, 0, "UDP", 5060, ["203.0.113.5"])], 60))
         elif soup.registers or soup.lookups:
             self.settle_store(0, 3, 2 * bool(soup.lookups))
         elif self.to_answer:

@@ -39,8 +39,10 @@ from proxy.engine.events import (
     MessageIn,
     NameFound,
     RegisterDecided,
+    SnapshotChanged,
     TimerFired,
 )
+from proxy.engine.finding import Question
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
@@ -95,8 +97,16 @@ TRUNKS: dict[str, Any] = {
         "from": ["192.0.2.20/31"],
         "credentials": {"username": "us", "password": "secret"},
     },
-    "named": {"targets": ["sip:first.example.org", "sip:second.example.org;transport=tcp"]},
+    "named": {
+        "targets": [
+            "sip:first.example.org",
+            {"uri": "sip:second.example.org;transport=tcp", "priority": 1, "weight": 3},
+        ],
+    },
 }
+
+
+HEALTH: dict[str, Any] = {"every": "20s", "failures": 1}
 
 
 @lru_cache
@@ -107,7 +117,7 @@ def snapshot(number: int, on_store_failure: str) -> Snapshot:
             "domains": ["example.com", "example.net"],
             "listen": ["udp://192.0.2.1:5060"],
             "store": {"on_store_failure": on_store_failure},
-            "trunks": TRUNKS,
+            "trunks": TRUNKS | ({"named": {**TRUNKS["named"], "health": HEALTH}} if number else {}),
             "routes": [{"match": "^9", "to": "named"}, {"match": "^[0-9]+$", "to": "provider"}],
             "auth": {"invite": ("digest", "registered_source")[number]},
             "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
@@ -152,7 +162,7 @@ class Soup:
         """Questions to the limiter that wait for their verdict."""
         self.registers: list[RegisterAsk] = []
         self.lookups: list[object] = []
-        self.names: list[str] = []
+        self.names: list[Question] = []
         self.legs: dict[str, Leg] = {}
         """Every leg the limiter was asked for, by lease."""
         self.held: set[str] = set()
@@ -222,8 +232,8 @@ class Soup:
                 case AskBindings():
                     self.lookups.append(effect.user)
                 case AskName():
-                    assert effect.host not in self.names, "asked for while it is being asked for"
-                    self.names.append(effect.host)
+                    assert effect.question not in self.names, "asked for while it is being asked for"
+                    self.names.append(effect.question)
         self._consistent()
 
     def _transmitted(self, flow: Flow, data: bytes) -> None:
@@ -282,13 +292,15 @@ class Soup:
                     assert most is None or self.now <= call.record.answered_at + most.value / 1000 + 1e-6, (
                         "not cut"
                     )
-        assert core.waiting_count == sum(map(len, core.waiting.values()))
-        assert set(core.waiting) <= set(self.names)
+        assert core.finder.waiting_count == sum(map(len, core.finder.waiting.values()))
+        assert set(core.finder.waiting) <= set(self.names)
 
     # The end ---------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Everybody answers what they were asked, every call is hung up, and time goes by: nothing must be left."""
+        # The one without health checks, which never end by themselves.
+        self.handle(SnapshotChanged(snapshot(0, self.on_store_failure)))
         for _ in range(50):
             while self.asked:
                 self.decide(self.asked[0], Unavailable())
@@ -297,7 +309,7 @@ class Soup:
             while self.lookups:
                 self.handle(BindingsFound([], self.lookups.pop()))
             while self.names:
-                self.handle(NameFound(self.names.pop(), []))
+                self.handle(NameFound(self.names.pop(), [], 60))
             for call_id in tuple(self.core.by_call_id):
                 self.handle(Hangup(call_id))
             self.advance(100)
@@ -307,7 +319,7 @@ class Soup:
         core, counters = self.core, self.engine.stack_counters
         assert not core.calls
         assert not core.running
-        assert not core.waiting
+        assert not core.finder.waiting
         assert counters.started == counters.ended, "a transaction is left"
         assert self.engine.timers.next_deadline() is None, "a timer is left"
         assert not self.held, "a lease is still held"

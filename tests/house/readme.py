@@ -31,7 +31,9 @@ def refusals() -> str:
 def metrics() -> str:
     """One row a family of ours, its labels with it; what the process collector adds is left out."""
     lines = ["| metric | type | labels | what it is |", "| --- | --- | --- | --- |"]
-    scrape = Metrics(EngineCounters(), StackCounters(), StoreCounters(), NetCounters(), dict, int)
+    scrape = Metrics(
+        EngineCounters(), StackCounters(), StoreCounters(), NetCounters(), dict, int, lambda: {("", ""): 0}
+    )
     for family in scrape.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")

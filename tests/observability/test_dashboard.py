@@ -20,7 +20,9 @@ from tests.observability.queries import DASHBOARD, GRAFANA, Query, panel_queries
 
 def names() -> set[str]:
     """Every name a scrape has series under."""
-    metrics = Metrics(EngineCounters(), StackCounters(), StoreCounters(), NetCounters(), dict, int)
+    metrics = Metrics(
+        EngineCounters(), StackCounters(), StoreCounters(), NetCounters(), dict, int, lambda: {("", ""): 0}
+    )
     return {sample.name for family in metrics.registry.collect() for sample in family.samples}
 
 

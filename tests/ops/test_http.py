@@ -36,6 +36,9 @@ class Proxy:
     def registrations(self) -> list[dict[str, Any]]:
         return [{"account": "a@b", "state": "registered"}]
 
+    def trunks(self) -> list[dict[str, Any]]:
+        return [{"trunk": "provider"}]
+
     def hangup(self, call_id: str) -> int:
         self.cut.append(call_id)
         return 1 if call_id == "c1" else 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.engine.effects import AskName
-from proxy.engine.events import NameFound
 from proxy.sip.message import Request, Response
 from proxy.sip.parse import parse
 from proxy.sip.serialise import reply
@@ -40,8 +39,8 @@ def test_wsinv_passes_in_its_dialog_as_it_is(tmp_path: Path) -> None:
 
     world.receive(data, caller.flow)
     assert caller.statuses() == [100]
-    assert [effect.host for effect in world.of(AskName)] == ["services.example.com"]
-    world.handle(NameFound("services.example.com", ["192.0.2.21"]))
+    assert [effect.question.host for effect in world.of(AskName)] == ["services.example.com"]
+    world.found("services.example.com", "192.0.2.21")
     [passed] = services.requests()
 
     assert (passed.method, passed.uri, passed.body) == ("INVITE", sent.uri, sent.body)
