@@ -16,7 +16,9 @@ _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin"
 # Which Debian package carries what; `make system` installs them.
 PACKAGES = {
     "baresip": "baresip-core",
+    "chromium": "chromium",
     "kamailio": "kamailio",
+    "npm": "npm",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "redis-cli": "redis-tools",

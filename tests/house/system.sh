@@ -15,6 +15,9 @@ need promtool prometheus
 need baresip baresip-core
 need tcpdump tcpdump
 need valgrind valgrind
+need chromium chromium
+need node nodejs
+need npm npm
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
 need rtpengine rtpengine-daemon
 [ ${#missing[@]} -eq 0 ] && exit 0
