@@ -73,10 +73,15 @@ def _trunks(config: Config, known: Known) -> Iterator[Found]:
             if not has_tls and ";transport=tls" in target.uri.lower():
                 yield ("trunks", name, "targets", index), "needs a tls:// listener, for what comes back"
         yield from _missing(("trunks", name, "worker"), "Worker", trunk.worker, known.worker_names)
+        header = trunk.match_header
+        told = (header.name.lower(), header.value) if header is not None else None
         for index, network in enumerate(trunk.networks):
-            owner = owners.setdefault(network, name)
+            owner = owners.setdefault((network, told), name)
             if owner != name:
-                yield ("trunks", name, "from", index), f"{network} belongs to the trunk {owner} already"
+                same = f"{network} belongs to the trunk {owner} already"
+                if header is not None:
+                    same += f", with the same {header.name}"
+                yield ("trunks", name, "from", index), same
 
 
 def _worker(loc: Loc, worker: Worker, known: Known) -> Iterator[Found]:

@@ -106,6 +106,23 @@ class Credentials(Model):
     password: Text = Field(repr=False)
 
 
+_HEADER = re.compile(r"[A-Za-z0-9!%*_+`'~.-]{1,64}")
+
+
+def _header_of(raw: object) -> str:
+    if isinstance(raw, str) and _HEADER.fullmatch(raw):
+        return raw
+    raise ValueError(f"not the name of a header: {raw!r}; write it as X-Trunk")
+
+
+class MatchHeader(Model):
+    """What tells two trunks at one address apart: a header of the requests that come from there."""
+
+    name: Annotated[str, BeforeValidator(_header_of)]
+    value: Text
+    """The whole value of it, case and all."""
+
+
 class Trunk(Model):
     """A neighbour known by address: a provider or a PBX."""
 
@@ -116,6 +133,8 @@ class Trunk(Model):
     """A target that failed a call is tried last for this long; 0 = not."""
     health: Health | None = None
     networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
+    match_header: MatchHeader | None = None
+    """Only requests from there that carry this are the trunk's."""
     identity: Literal["none", "from", "pai"] = "none"
     trusted: YesNo = False
     """In the trust domain of RFC 3325: P-Asserted-Identity goes there and is believed from there."""
@@ -127,6 +146,8 @@ class Trunk(Model):
     def _has_a_use(self) -> Self:
         if not self.targets and not self.networks:
             raise ValueError("a trunk needs targets (to be called), from (to call), or both")
+        if self.match_header is not None and not self.networks:
+            raise ValueError("match_header tells apart who calls from one address: it needs `from`")
         return self
 
 

@@ -1,7 +1,7 @@
 """Everything that policies know of subscribers, accounts, trunks and routes: one immutable snapshot, swapped whole.
 
 Made from a config.load.Loaded, whose constructors have named every field that is wrong. Lookups on the call path are
-one dict access; `trunk_at` and `route` are for the caller to remember or to pay once a call.
+one dict access; `trunks_at` and `route` are for the caller to remember or to pay once a call.
 Not here: who pays for group members and what Workers a payer may use (payer.py), only who they are.
 """
 
@@ -85,6 +85,8 @@ class Trunk:
     """Seconds a target that failed is tried last."""
     health: Health | None = None
     """None: nobody looks whether its targets are alive."""
+    header: tuple[str, str] | None = None
+    """Key and value of the header that its requests carry, where others come from the same address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +181,22 @@ class Catalog:
         self._networks = _networks(config, self.trunks)
         self._routes = tuple((compile_route(route.match), self.trunks[route.to]) for route in config.routes)
 
-    def trunk_at(self, host: str) -> Trunk | None:
-        """The trunk whose `from` has this numeric address; of several the one with the narrowest range."""
+    def trunks_at(self, host: str) -> tuple[Trunk, ...]:
+        """The trunks whose `from` has this numeric address, those of the narrowest range.
+
+        Nearly always one or none. Of several each but the last has a header of its own that its requests carry.
+        """
         try:
             address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
         except ValueError:
-            return None
+            return ()
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         bits = int(address)
         for version, shift, trunks in self._networks:
             if version == address.version and (found := trunks.get(bits >> shift)) is not None:
                 return found
-        return None
+        return ()
 
     def route(self, user: str) -> Trunk | None:
         """The trunk for a user part that is none of our accounts: the first route that matches.
@@ -241,6 +246,7 @@ def _trunk(name: str, trunk: TrunkSchema) -> Trunk:
         block=trunk.block,
         health=trunk.health,
         trusted=trunk.trusted,
+        header=_header(trunk),
     )
 
 
@@ -352,15 +358,24 @@ def _workers(config: Config) -> Mapping[str, Worker]:
     )
 
 
-def _networks(config: Config, trunks: Mapping[str, Trunk]) -> list[tuple[int, int, dict[int, Trunk]]]:
-    """(IP version, bits to drop, leading bits → trunk), the narrowest ranges first."""
-    tables: dict[tuple[int, int], dict[int, Trunk]] = {}
+def _header(trunk: TrunkSchema) -> tuple[str, str] | None:
+    match = trunk.match_header
+    return (match.name.lower(), match.value) if match is not None else None
+
+
+def _networks(
+    config: Config, trunks: Mapping[str, Trunk]
+) -> list[tuple[int, int, dict[int, tuple[Trunk, ...]]]]:
+    """(IP version, bits to drop, leading bits → trunks), the narrowest ranges first."""
+    tables: dict[tuple[int, int], dict[int, tuple[Trunk, ...]]] = {}
     for name, trunk in config.trunks.items():
         for network in trunk.networks:
             shift = network.max_prefixlen - network.prefixlen
-            tables.setdefault((network.version, shift), {})[int(network.network_address) >> shift] = trunks[
-                name
-            ]
+            table = tables.setdefault((network.version, shift), {})
+            start = int(network.network_address) >> shift
+            # Whoever has no header to tell it by comes last: it is meant where no other is.
+            there = (*table.get(start, ()), trunks[name])
+            table[start] = tuple(sorted(there, key=lambda one: one.header is None))
     return [
         (version, shift, table)
         for (version, shift), table in sorted(tables.items(), key=lambda item: item[0][1])

@@ -193,19 +193,19 @@ class Core:
         self._limits: dict[tuple[str, Mode], Limits | NoPlan] = {}
         self._charges: dict[tuple[str, tuple[str, ...]], Charge] = {}
         self.told &= snapshot.catalog.subscribers.keys()
-        self._trunks: dict[str, Trunk | None] = {}
+        self._trunks: dict[str, tuple[Trunk, ...]] = {}
 
     # Who -------------------------------------------------------------------------------------------------------------
 
-    def trunk_at(self, host: str) -> Trunk | None:
-        """The trunk that sends from this address."""
+    def trunks_at(self, host: str) -> tuple[Trunk, ...]:
+        """The trunks that send from this address (policies.catalog)."""
         trunks = self._trunks
-        if host in trunks:
-            return trunks[host]
-        if len(trunks) >= SOURCES_MAX:
-            trunks.clear()
-        trunk = trunks[host] = self.snapshot.catalog.trunk_at(host)
-        return trunk
+        found = trunks.get(host)
+        if found is None:
+            if len(trunks) >= SOURCES_MAX:
+                trunks.clear()
+            found = trunks[host] = self.snapshot.catalog.trunks_at(host)
+        return found
 
     def in_force(self, wall: float, payer: str, mode: Mode) -> Limits | NoPlan:
         """What a payer may do in a mode, resolved once until an activation starts or ends. `wall`: Unix time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
@@ -68,9 +68,11 @@ CallerFound = Caller | Unproved | Unknown | AskFirst
 
 def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: float) -> CallerFound:
     """The caller of a request that starts something. `asked`: the store has been asked about this flow already."""
-    trunk = core.trunk_at(source.host)
-    if trunk is not None:
-        return _trunk_caller(core, request, trunk)
+    trunks = core.trunks_at(source.host)
+    if trunks:
+        trunk = trunks[0] if trunks[0].header is None else _told_apart(trunks, request)
+        if trunk is not None:
+            return _trunk_caller(core, request, trunk)
     if core.snapshot.config.auth.invite == "registered_source":
         return _source_caller(core, request, source, asked, now)
     if core.snapshot.catalog.forwarding:
@@ -79,6 +81,15 @@ def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: floa
             # Its password is its registrar's: we know it by the flow of the REGISTER that the registrar granted.
             return _source_caller(core, request, source, asked, now)
     return _digest_caller(core, request, now)
+
+
+def _told_apart(trunks: Sequence[Trunk], request: Request) -> Trunk | None:
+    """Of several trunks at one address the one whose header the request carries; None: it is nobody's."""
+    for trunk in trunks:
+        header = trunk.header
+        if header is None or any(value.strip(" \t") == header[1] for value in request.values(header[0])):
+            return trunk
+    return None
 
 
 def _trunk_caller(core: Core, request: Request, trunk: Trunk) -> CallerFound:

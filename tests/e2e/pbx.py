@@ -24,14 +24,14 @@ _COLUMNS = {
     "r_domain": "string",
     "realm": "string",
     "auth_username": "string",
-    "auth_password": "string",
-    "auth_ha1": "string",
-    "auth_proxy": "string",
+    "auth_password": "string,null",
+    "auth_ha1": "string,null",
+    "auth_proxy": "string,null",
     "expires": "int",
     "flags": "int",
     "reg_delay": "int",
-    "contact_addr": "string",
-    "socket": "string",
+    "contact_addr": "string,null",
+    "socket": "string,null",
 }
 
 
