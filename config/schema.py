@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -18,6 +17,7 @@ from config.listen import Advertise, HostPort, Listen, Tls, WebSocket
 from config.model import Model, listed, mapped
 from config.patterns import compile_route
 from config.reaching import Health, Resolver, Target
+from config.store_url import check_store_url
 from config.tariffs import Algorithm
 from config.units import Domain, FilePath, Name, Network, Text, YesNo, host_port_of, seconds, whole
 
@@ -55,16 +55,6 @@ def _host_port_of(raw: object) -> HostPort:
     return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else ""))
 
 
-def _store_url(url: str) -> str:
-    if url == "embedded":
-        return url
-    parts = urlsplit(url)
-    if parts.scheme in ("redis", "rediss") and parts.hostname:
-        return url
-    if parts.scheme == "unix" and parts.path:
-        return url
-    # The URL is not repeated: it may hold a password.
-    raise ValueError("must be embedded, redis://host:port/db, rediss://host:port/db or unix:///path")
 
 
 class Spool(Model):
@@ -78,7 +68,7 @@ class Spool(Model):
 class Store(Model):
     """Redis, or the private server of `embedded`."""
 
-    url: Annotated[Text, AfterValidator(_store_url)] = Field("embedded", repr=False)
+    url: Annotated[Text, AfterValidator(check_store_url)] = Field("embedded", repr=False)
     data: FilePath = Path("var/store")
     """Folder of the embedded server's data."""
     on_store_failure: StorePolicy = "refuse"

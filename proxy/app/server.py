@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
 from config.listen import HostPort, Tls
 from config.load import Loaded
 from config.schema import Config
+from config.store_url import shown_store_url
 from policies.catalog import Catalog, build
 from policies.counters import BreakerState, StoreCounters
 from policies.identity import identity
@@ -144,9 +144,7 @@ class Server:
             url = self._embedded.url
             self.store_name = f"a private one on {url}"
         else:
-            # Without what may be a password.
-            parts = urlsplit(url)
-            self.store_name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+            self.store_name = shown_store_url(url)
         self._name = identity(config.store.spool.path)
         self._make_core(config)
         self._make_writers(config)
