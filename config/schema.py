@@ -55,8 +55,6 @@ def _host_port_of(raw: object) -> HostPort:
     return raw if isinstance(raw, HostPort) else HostPort(*host_port_of(raw if isinstance(raw, str) else ""))
 
 
-
-
 class Spool(Model):
     """Outcomes wait here while the store is away."""
 

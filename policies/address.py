@@ -1,4 +1,4 @@
-"""Where the store is and how it is greeted: redis://, rediss:// and unix:// URLs, as redis-py reads them.
+"""Where one server is and how it is greeted: redis://, rediss:// and unix:// URLs, as redis-py reads them.
 
 Of a rediss:// URL's options `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` and `ssl_cert_reqs=none` are known.
 """
@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from redis.connection import SSLConnection, parse_url
 
@@ -28,12 +28,19 @@ class Address:
     greeting: tuple[bytes, ...]
     """Packed commands that come before all others: who we are and which database."""
 
-    async def connect(self, loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol]) -> None:
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.path or f"{host}:{self.port}"
+
+    async def connect(
+        self, loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.WriteTransport:
         """Raises: OSError (ssl.SSLError is one)."""
         if self.path:
-            await loop.create_unix_connection(factory, self.path)
+            transport, _ = await loop.create_unix_connection(factory, self.path)
         else:
-            await loop.create_connection(factory, self.host, self.port, ssl=self.tls)
+            transport, _ = await loop.create_connection(factory, self.host, self.port, ssl=self.tls)
+        return cast(asyncio.WriteTransport, transport)
 
 
 def address_of(url: str) -> Address:

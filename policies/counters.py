@@ -58,6 +58,7 @@ class StoreCounters:
         "leases_lapsed",
         "leases_renewed",
         "leases_taken_over",
+        "nodes",
         "round_trip",
         "spool_bytes",
         "spool_bytes_max",
@@ -70,6 +71,9 @@ class StoreCounters:
         """Seconds from the turn a command was queued in to its reply."""
         self.errors: dict[StoreError, int] = dict.fromkeys(StoreError, 0)
         self.breaker = BreakerState.CLOSED
+        """Of the one link there is; of a Cluster that is not known yet."""
+        self.nodes: list[StoreCounters] = []
+        """Of a Cluster's links, for their breakers: all else is counted here."""
         self.leases_renewed: int = 0
         self.leases_lapsed: int = 0
         """Leases found expired and settled by a script of ours."""
@@ -81,3 +85,18 @@ class StoreCounters:
         """Bytes at which the spool is full; 0 = no spool."""
         self.spool_dropped: int = 0
         """Outcomes lost because the spool was full: an alarm."""
+
+    def of_node(self) -> StoreCounters:
+        """For one link of several: a breaker of its own, all else counted here."""
+        node = StoreCounters()
+        node.round_trip, node.errors = self.round_trip, self.errors
+        self.nodes.append(node)
+        return node
+
+    def breakers(self) -> list[BreakerState]:
+        """One for each link."""
+        return [node.breaker for node in self.nodes] or [self.breaker]
+
+    def away(self) -> bool:
+        """No link takes commands. One that does may serve a part of the payers only."""
+        return all(state is not BreakerState.CLOSED for state in self.breakers())

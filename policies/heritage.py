@@ -19,8 +19,8 @@ from policies import keys
 from policies.account import Direction, Limits, Mode
 from policies.counters import StoreCounters
 from policies.held import Asker, Payer
-from policies.link import NO_REPLY, Store, ignored
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Store, ignored
 
 BEAT: Final = 0.1
 """Part of a lease between two signs of life."""

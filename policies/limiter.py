@@ -20,7 +20,6 @@ from policies.counters import StoreCounters
 from policies.held import Asker, Held, Payer
 from policies.heritage import Heir, Heritage
 from policies.lease import Leg, Outcome
-from policies.link import NO_REPLY, Link, ignored
 from policies.notices import Notices
 from policies.payers import Payers
 from policies.places import Places
@@ -29,6 +28,8 @@ from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
 from policies.settlement import Settlement
 from policies.spool import Spool
+from policies.store import NO_REPLY, ignored
+from policies.stores import store_of
 from policies.turns import Turns
 from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Unavailable, admission_refused
 
@@ -105,7 +106,7 @@ class Limiter:
         self._asker = Asker(instance, round(lease_s * 1000))
         self._nonce_life = keys.number(round(nonce_life_s * 1000))
         self._loop = asyncio.get_running_loop()
-        self._link = Link(url, scripts, counters, self, deadline_s=deadline_s)
+        self._link = store_of(url, scripts, counters, self, deadline_s=deadline_s)
         self._spool = Spool(spool_path, spool_size_max, counters)
         self._settlement = Settlement(
             self._link, self._spool, self._heads, counters, self._planned, self._lost, tell

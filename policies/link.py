@@ -11,7 +11,7 @@ A store that hangs carries out late what it was asked, and a script that counts 
 So each script's last argument is its deadline by Redis's clock, which the link asks for once a second: what comes later
 does nothing (lua/lib/punctual.lua), and who had sent it tells what happened afterwards, with the true times.
 
-Not here: Sentinel and Cluster. They are other makers of connections behind the same `call`.
+Who is master when Sentinel decides: policies/sentinel.py. Several links that are one Cluster: policies/cluster.py.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import hiredis
 
-from policies.address import address_of
 from policies.counters import BreakerState, StoreCounters, StoreError
 from policies.keys import command, number
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Callback, Elsewhere, LinkUser, ignored
+from policies.target import target_of
 
 MISSES_MAX: Final = 5
 """Deadlines missed on end that open the breaker."""
@@ -48,63 +48,32 @@ _PING: Final = command(b"PING")
 _TIME: Final = command(b"TIME")
 _LATE: Final = "LATE"
 """How a script's error begins that came too late and did nothing."""
+_ASKING: Final = command(b"ASKING")
 
-NO_REPLY: Final = hiredis.ReplyError("NOREPLY")
-"""In place of a reply: the deadline passed, the connection broke, or Redis answered with an error."""
-
-Callback = Callable[[Any, Any], None]
-"""(context, reply). The reply is as hiredis reads it (int, bytes, list, None), or NO_REPLY."""
 _Waiting = tuple[float, bytes, Callback, Any, Callback | None]
 """Deadline, the command (b"" once it was sent again), callback, context, late."""
-
-
-class Store(Protocol):
-    """What the limiter needs of a store."""
-
-    def call(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
-        """Send one script's packed call, its last argument still missing. False: not sent, and neither callback will be
-        called.
-
-        Else `callback` is called once, in a later turn of the loop. If that was with NO_REPLY while the command may
-        have been carried out, `late` is called once more: with the reply, or with NO_REPLY when it will never come.
-        """
-        ...
-
-    def plain(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
-        """The same for a command that is no script."""
-        ...
-
-
-def ignored(_context: Any, _reply: Any) -> None:
-    """A callback for commands whose outcome changes nothing."""
-
-
-class LinkUser(Protocol):
-    """Who is told how the link stands."""
-
-    def on_link_up(self) -> None:
-        """The store answers, and its scripts are loaded."""
-
-    def on_link_down(self, why: str) -> None:
-        """It does not; `call` returns False from now on."""
-
-    def on_link_error(self, text: str) -> None:
-        """Redis answered a command with an error that should not happen."""
 
 
 class Link(asyncio.Protocol):
     """The connection, kept up from `start` to `close`."""
 
     def __init__(
-        self, url: str, scripts: Scripts, counters: StoreCounters, user: LinkUser, *, deadline_s: float
+        self,
+        url: str,
+        scripts: Scripts,
+        counters: StoreCounters,
+        user: LinkUser,
+        *,
+        deadline_s: float,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Raises: ValueError for a URL that is none. Needs a running loop."""
         self.up = False
-        """Commands are taken."""
-        self._address = address_of(url)
+        self._target = target_of(url)
         self._loads = [command(b"SCRIPT", b"LOAD", script.text) for script in scripts.all()]
         self._counters = counters
         self._user = user
+        self._elsewhere = elsewhere
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
@@ -169,6 +138,27 @@ class Link(asyncio.Protocol):
         self._send(packed, callback, context, late)
         return True
 
+    def ask(
+        self, packed: bytes, callback: Callback, context: Any, late: Callback | None, plain: bool
+    ) -> bool:
+        """As `call` or `plain`, of a slot that is on its way to this node of a Cluster."""
+        if not self.up:
+            return False
+        self._send(_ASKING, ignored, None)
+        self._send(packed, callback, context, late)
+        if not plain:
+            self._outgoing.append(self._not_after)
+        return True
+
+    def fence(self, callback: Callback, context: Any) -> None:
+        """`callback` is called when all that was sent before has been answered, or has missed its deadline."""
+        self._send(_PING, callback, context)
+
+    @property
+    def idle(self) -> bool:
+        """No reply is awaited."""
+        return not self._waiting
+
     def _send(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> None:
         if not self._outgoing:
             self._begin_turn()
@@ -215,7 +205,7 @@ class Link(asyncio.Protocol):
                     observe(sent_before - due)
                     self._misses = 0
                     if isinstance(reply, hiredis.ReplyError):
-                        self._refused(str(reply), packed, callback, context, late)
+                        self._refused(str(reply), due, packed, callback, context, late)
                     else:
                         self._tell(callback, context, reply)
                 else:
@@ -234,7 +224,7 @@ class Link(asyncio.Protocol):
             )
 
     def _refused(
-        self, text: str, packed: bytes, callback: Callback, context: Any, late: Callback | None
+        self, text: str, due: float, packed: bytes, callback: Callback, context: Any, late: Callback | None
     ) -> None:
         if text.startswith("NOSCRIPT") and packed:
             # Somebody flushed the scripts, and nothing was carried out: load them and send the command once more.
@@ -251,6 +241,9 @@ class Link(asyncio.Protocol):
             self._counters.errors[StoreError.DEADLINE] += 1
             self._clock_due = 0.0
             self._tell(callback, context, NO_REPLY)
+            return
+        elsewhere = self._elsewhere
+        if elsewhere is not None and elsewhere.sent_on(text, due, packed, callback, context, late):
             return
         self._counters.errors[StoreError.REPLY] += 1
         self._user.on_link_error(text)
@@ -325,7 +318,7 @@ class Link(asyncio.Protocol):
             self._greeted = self._loop.create_future()
             try:
                 async with asyncio.timeout(CONNECT_S_MAX):
-                    await self._address.connect(self._loop, lambda: self)
+                    await self._target.connect(self._loop, lambda: self)
                     await self._greeted
                 if self._transport is not None:
                     return
@@ -339,7 +332,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
         self._reader = hiredis.Reader()
-        commands = [*self._address.greeting, *self._loads, _TIME]
+        commands = [*self._target.greeting, *self._loads, _TIME]
         self._greeting_left = len(commands)
         self._greeted_at = self._loop.time()
         self._transport.write(b"".join(commands))

@@ -9,6 +9,7 @@ On a connection of its own, by the client's own means: it is quiet, and speed is
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from policies.keys import NOTICES
+from policies.target import server_url
 
 PAUSE_S: Final = 1.0
 """Before connecting anew."""
@@ -44,13 +46,13 @@ class Notices:
                 await self._task
 
     async def _listen(self) -> None:
-        while True:
+        for attempt in itertools.count():
             with suppress(RedisError, OSError, TimeoutError):
-                await self._listen_once()
+                await self._listen_at(await server_url(self._url, attempt))
             await asyncio.sleep(PAUSE_S)
 
-    async def _listen_once(self) -> None:
-        client = Redis.from_url(self._url, health_check_interval=LOOK_S, socket_connect_timeout=LOOK_S)
+    async def _listen_at(self, url: str) -> None:
+        client = Redis.from_url(url, health_check_interval=LOOK_S, socket_connect_timeout=LOOK_S)
         async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(NOTICES)
             while True:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from policies import keys
 from policies.account import Direction, Limits
 from policies.held import Asker
-from policies.link import NO_REPLY, Store
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Store
 
 CALLS_SHOWN_MAX: Final = 1000
 RELEASE_BATCH: Final = 250

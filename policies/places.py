@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from policies import keys
 from policies.account import Limits
-from policies.link import NO_REPLY, Link, ignored
 from policies.options import limit_text
 from policies.reasons import Reason
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Store, ignored
 from policies.verdicts import PlaceHeld, PlaceVerdict, RegisterRefused, Unavailable
 
 _ARGUMENTS: Final = 4
@@ -20,7 +20,7 @@ _ARGUMENTS: Final = 4
 class Places:
     """Asks for places and gives them back."""
 
-    def __init__(self, link: Link, scripts: Scripts, told: Callable[[object, PlaceVerdict], None]) -> None:
+    def __init__(self, link: Store, scripts: Scripts, told: Callable[[object, PlaceVerdict], None]) -> None:
         """`told(user, verdict)` answers each `hold`, in a later turn of the loop."""
         self._link = link
         self._head = keys.evalsha(scripts.hold, _ARGUMENTS)

@@ -8,10 +8,10 @@ from typing import Any, Final, Protocol
 
 from policies import keys
 from policies.account import Limits
-from policies.link import NO_REPLY, Store
 from policies.options import limit_text
 from policies.reasons import Reason
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Store
 from policies.verdicts import (
     Registered,
     RegisterOutOfOrder,

@@ -15,9 +15,9 @@ from typing import Any, Final
 from policies import keys
 from policies.counters import StoreCounters
 from policies.held import Held, Payer
-from policies.link import NO_REPLY, Store
 from policies.scripts import Scripts
 from policies.settlement import Settlement
+from policies.store import NO_REPLY, Store
 
 EVERY: Final = 0.4
 SPREAD: Final = 0.1
@@ -129,10 +129,13 @@ class Renewal:
             self._batches.append((payer, leases[first : first + BATCH_MAX]))
 
     def _send(self, batches: int) -> None:
+        if not self._store.up:
+            return
         for _ in range(min(batches, len(self._batches))):
-            if not self._renew(*self._batches[0]):
-                return
-            self._batches.popleft()
+            batch = self._batches.popleft()
+            if not self._renew(*batch):
+                # Its node of a Cluster is away; those behind it may be on others.
+                self._batches.append(batch)
 
     def _renew(self, payer: Payer, leases: Sequence[str]) -> bool:
         outgoing: list[bytes] = []

@@ -12,11 +12,15 @@ from policies import keys
 from policies.counters import StoreCounters
 from policies.held import Held, Payer
 from policies.lease import Outcome
-from policies.link import NO_REPLY, Store
-from policies.spool import Belated, Spool
+from policies.spool import Belated, Spool, Waiting
+from policies.store import NO_REPLY, Store
 
 REPLAY_BATCH: Final = 200
 """Spooled outcomes sent at a time: some 3 ms of the store's time, so that calls in progress pass between."""
+
+_CLOCK_MS: Final = 10
+"""By so much an admission may seem older than it is: the loop's clock shows whole ms, of the beginning of its turn. One
+that seems older than the state it made would be taken for lost with the store, and its outcome be counted twice."""
 
 _LIVES: Final = "lives"
 _ANSWERED: Final = "answered"
@@ -45,10 +49,12 @@ class Settlement:
         self._lost = lost
         self._tell = tell
         self._clock = asyncio.get_running_loop().time
-        self._replaying = 0
-        """Replies that are awaited of this batch."""
-        self._batch = 0
-        self._batch_failed = False
+        self._awaited = 0
+        """Replies of this batch."""
+        self._settled: list[Waiting] = []
+        """Of this batch."""
+        self._next = 0
+        """Where in the spool the next batch begins: behind what could not be told, until all was tried."""
 
     def bring(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
         """Tell the store all that is known of a leg. `outcome` None: it goes on. Times are the loop's."""
@@ -110,23 +116,25 @@ class Settlement:
             self._tell("ALARM: an outcome is lost, the spool is full or its disk failed")
 
     def replay(self) -> None:
-        """Tell the store what waits, oldest first. Goes on by itself until the spool is empty or the store away."""
-        if self._replaying or not len(self._spool):
+        """Tell the store what waits, oldest first, a batch at a time, until the spool is empty or the store away. What
+        it does not take is passed over and tried again when all the others were: its node of a Cluster may be away."""
+        if self._awaited or not len(self._spool) or not self._store.up:
             return
-        belated = self._spool.first(REPLAY_BATCH)
-        self._batch_failed = False
-        self._batch = len(belated)
-        for one in belated:
-            if not self._store.call(_packed(self._head, one), self._replayed, None):
-                self._batch_failed = True
-                break
-            self._replaying += 1
+        batch = self._spool.first(REPLAY_BATCH, self._next)
+        self._next = batch[-1].end if len(batch) == REPLAY_BATCH else 0
+        for one in batch:
+            if self._store.call(_packed(self._head, one.belated), self._replayed, one):
+                self._awaited += 1
 
-    def _replayed(self, _context: Any, reply: Any) -> None:
-        self._replaying -= 1
-        self._batch_failed = self._batch_failed or reply is NO_REPLY
-        if self._replaying == 0 and not self._batch_failed:
-            self._spool.done(self._batch)
+    def _replayed(self, one: Waiting, reply: Any) -> None:
+        self._awaited -= 1
+        if reply is not NO_REPLY:
+            self._settled.append(one)
+        if self._awaited:
+            return
+        settled, self._settled = self._settled, []
+        if settled:
+            self._spool.done(settled)
             self.replay()
 
 
@@ -145,7 +153,7 @@ def _tail(
             keys.number(-1 if answered_ago is None else max(0, round(answered_ago * 1000))),
             keys.number(max(0, round(ended_ago * 1000))),
             keys.number(int(unheard)),
-            keys.number(-1 if admitted_ago is None else max(0, int(admitted_ago * 1000))),
+            keys.number(-1 if admitted_ago is None else max(0, int(admitted_ago * 1000) - _CLOCK_MS)),
             keys.bulk(dialog.encode("latin-1")),
         )
     )

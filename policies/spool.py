@@ -3,7 +3,8 @@
 Each record is one write(2) of one line before `append` returns, so it survives the death of this process, kill -9
 included. It is not synced: what a power failure takes are the last seconds of calls that it ended as well.
 
-Records are replayed in order, and forgotten together when the last one is done. After a death in between they are all
+Records are replayed in order, passing over those that the store cannot be told (a node of a Cluster is away),
+and the file is emptied when the last one is done. After a death in between they are all
 replayed once more, which changes nothing: late-8.lua counts an outcome once however often it is told.
 """
 
@@ -13,10 +14,10 @@ import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from policies.account import Direction
 from policies.counters import StoreCounters
@@ -50,6 +51,14 @@ class Belated:
     """Unix seconds at which the store's word for the lease came; None = it did not."""
 
 
+class Waiting(NamedTuple):
+    """One record and where it is in the file."""
+
+    start: int
+    end: int
+    belated: Belated
+
+
 class Spool:
     """The file of one process. Locked: a second process needs another path."""
 
@@ -59,6 +68,8 @@ class Spool:
         self._counters = counters
         self._read_at = 0
         self._left = 0
+        self._done: dict[int, int] = {}
+        """Start and end of records that are settled while one before them waits."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -90,23 +101,29 @@ class Spool:
         self._count()
         return True
 
-    def first(self, count: int) -> list[Belated]:
-        """The oldest ones, `count` at most. They stay until `done`."""
-        found: list[Belated] = []
-        for line in self._lines(self._read_at, count):
-            belated = _read(line)
-            if belated is not None:
-                found.append(belated)
+    def first(self, count: int, after: int = 0) -> list[Waiting]:
+        """The oldest ones that begin at `after` or later in the file, `count` at most. They stay until `done`."""
+        found: list[Waiting] = []
+        start = max(after, self._read_at)
+        while len(found) < count and (lines := list(self._lines(start, count))):
+            for line in lines:
+                end = start + len(line)
+                belated = _read(line) if start not in self._done else None
+                if belated is not None and len(found) < count:
+                    found.append(Waiting(start, end, belated))
+                start = end
         return found
 
-    def done(self, count: int) -> None:
-        """The `count` oldest ones are settled."""
-        for line in self._lines(self._read_at, count):
-            self._read_at += len(line)
-        self._left -= count
+    def done(self, settled: Sequence[Waiting]) -> None:
+        """These need not be told any more."""
+        self._done.update((one.start, one.end) for one in settled)
+        self._left -= len(settled)
+        while (end := self._done.pop(self._read_at, None)) is not None:
+            self._read_at = end
         if self._left <= 0:
             os.ftruncate(self._fd, 0)
             self._read_at = self._size = self._left = 0
+            self._done.clear()
         self._count()
 
     def close(self) -> None:

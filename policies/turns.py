@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from policies import keys
-from policies.link import NO_REPLY, Link
 from policies.scripts import Scripts
+from policies.store import NO_REPLY, Store
 
 _ARGUMENTS: Final = 2
 
@@ -16,7 +16,7 @@ _ARGUMENTS: Final = 2
 class Turns:
     """Asks for turns and gives them away."""
 
-    def __init__(self, link: Link, scripts: Scripts, told: Callable[[str, bool | None], None]) -> None:
+    def __init__(self, link: Store, scripts: Scripts, told: Callable[[str, bool | None], None]) -> None:
         """`told(trunk, ours)` answers each `ask`, in a later turn of the loop; None = the store did not answer."""
         self._link = link
         self._head = keys.evalsha(scripts.turn, _ARGUMENTS)

@@ -44,13 +44,20 @@ class PrivateRedis:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None
+
+    def program(self) -> list[str]:
+        """How it is started, options apart."""
+        return [require("redis-server", "valkey-server")]
+
     def start(self, *options: str) -> None:
         """Returns when it answers. `options` go to the command line: `--maxmemory`, `1mb`."""
-        program = require("redis-server", "valkey-server")
         arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         with open(self._folder / "redis.log", "ab") as log:
             self._process = subprocess.Popen(
-                [program, *arguments, *options],
+                [*self.program(), *arguments, *options],
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,

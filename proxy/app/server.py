@@ -22,7 +22,7 @@ from config.load import Loaded
 from config.schema import Config
 from config.store_url import shown_store_url
 from policies.catalog import Catalog, build
-from policies.counters import BreakerState, StoreCounters
+from policies.counters import StoreCounters
 from policies.identity import identity
 from policies.limiter import Limiter
 from policies.spool import SpoolError
@@ -308,8 +308,7 @@ class Server:
             return "draining"
         if self._network is None:
             return "starting"
-        away = self._store_counters.breaker is not BreakerState.CLOSED
-        if away and self.loaded.config.store.on_store_failure == "refuse":
+        if self._store_counters.away() and self.loaded.config.store.on_store_failure == "refuse":
             return "the store does not answer"
         return ""
 

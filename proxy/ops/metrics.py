@@ -240,10 +240,13 @@ class Metrics(Collector):
         for kind, count in store.errors.items():
             errors.add_metric([kind.value], count)
         breaker = GaugeMetricFamily(
-            "callgate_redis_breaker_state", "1 for the state the breaker is in", labels=["state"]
+            "callgate_redis_breaker_state",
+            "1 for the state the breaker is in; in a Cluster the nodes whose breaker is in it",
+            labels=["state"],
         )
+        states = store.breakers()
         for state in BreakerState:
-            breaker.add_metric([state.value], float(state is store.breaker))
+            breaker.add_metric([state.value], states.count(state))
         leases = CounterMetricFamily("callgate_leases", "What became of leases", labels=["event"])
         leases.add_metric(["renewed"], store.leases_renewed)
         leases.add_metric(["lapsed"], store.leases_lapsed)

@@ -11,8 +11,9 @@ from typing import Any
 
 from policies.counters import StoreCounters
 from policies.keys import bindings_key, command, evalsha
-from policies.link import NO_REPLY, Link, LinkUser
+from policies.link import Link
 from policies.scripts import Scripts, shipped_scripts
+from policies.store import NO_REPLY, LinkUser
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.redis import PrivateRedis
 

@@ -17,8 +17,9 @@ from policies import link as link_module
 from policies.address import address_of
 from policies.counters import BreakerState, StoreCounters, StoreError
 from policies.keys import command, evalsha
-from policies.link import MISSES_MAX, NO_REPLY, Link
+from policies.link import MISSES_MAX, Link
 from policies.scripts import Script, shipped_scripts
+from policies.store import NO_REPLY
 from tests.policies.linked import Replies, Watcher, bench, until
 from tests.redis import PrivateRedis, private_redis
 from tests.tools import require

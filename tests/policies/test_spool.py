@@ -32,7 +32,7 @@ def belated(lease: str) -> Belated:
 
 
 def leases(spool: Spool, count: int = 100) -> list[str]:
-    return [one.lease for one in spool.first(count)]
+    return [one.belated.lease for one in spool.first(count)]
 
 
 @pytest.fixture
@@ -45,13 +45,36 @@ def test_what_is_written_is_read_back_whole_and_in_order(path: Path) -> None:
     spool = Spool(path, SIZE, counters)
     for lease in "abc":
         assert spool.append(belated(lease))
-    assert spool.first(2) == [belated("a"), belated("b")]
-    spool.done(2)
+    two = spool.first(2)
+    assert [one.belated for one in two] == [belated("a"), belated("b")]
+    spool.done(two)
     assert (len(spool), counters.spool_records, leases(spool)) == (1, 1, ["c"])
     assert spool.append(belated("d"))
     assert leases(spool) == ["c", "d"]
-    spool.done(2)
+    spool.done(spool.first(2))
     assert (len(spool), counters.spool_bytes, path.stat().st_size) == (0, 0, 0)
+    spool.close()
+
+
+def test_one_that_cannot_be_told_is_passed_over_and_stays(path: Path) -> None:
+    counters = StoreCounters()
+    spool = Spool(path, SIZE, counters)
+    for lease in "abcde":
+        spool.append(belated(lease))
+    first, second, *_ = spool.first(5)
+    spool.done(spool.first(2, second.end))
+    assert (leases(spool), counters.spool_records) == (["a", "b", "e"], 3)
+    spool.done([first])
+    assert leases(spool, 1) == ["b"]
+    spool.append(belated("f"))
+    assert leases(spool, 3) == ["b", "e", "f"]
+    spool.done(spool.first(1, second.end))
+    spool.done([second])
+    assert leases(spool) == ["f"]
+    spool.done(spool.first(1))
+    assert (len(spool), path.stat().st_size) == (0, 0)
+    spool.append(belated("g"))
+    assert leases(spool) == ["g"]
     spool.close()
 
 
@@ -59,7 +82,7 @@ def test_the_next_run_finds_what_was_not_done(path: Path) -> None:
     spool = Spool(path, SIZE, StoreCounters())
     for lease in "abc":
         spool.append(belated(lease))
-    spool.done(1)
+    spool.done(spool.first(1))
     spool.close()
     counters = StoreCounters()
     again = Spool(path, SIZE, counters)
@@ -73,7 +96,7 @@ def test_it_survives_kill_9(path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], cwd=Path(__file__).parents[2])
     assert died.returncode == -signal.SIGKILL
     spool = Spool(path, SIZE, StoreCounters())
-    assert spool.first(1) == [belated("a")]
+    assert leases(spool) == ["a"]
     spool.close()
 
 
@@ -98,7 +121,7 @@ def test_a_full_spool_says_so_and_keeps_what_it_has(path: Path) -> None:
     assert not taken[-1]
     assert counters.spool_dropped == taken.count(False)
     assert path.stat().st_size <= 500
-    spool.done(len(spool))
+    spool.done(spool.first(len(spool)))
     assert spool.append(belated("room again"))
     spool.close()
 
