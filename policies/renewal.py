@@ -104,7 +104,11 @@ class Renewal:
             self.ask(payer)
 
     def catch_up(self) -> None:
-        """The store is back: what should have been renewed meanwhile is, at once."""
+        """The store is back, with all it knew or with nothing: every lease is asserted anew, the first ones at once, that
+        nobody is given the line of a call that runs."""
+        for _, payer in self._due:
+            if payer.held and not payer.renewals:
+                self._queue_batches(payer)
         self._send(CATCH_UP_MAX)
 
     def _tick(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 import uvloop
 from redis import Redis
 
+from policies.keys import mode_prefix
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Unavailable
@@ -78,6 +79,28 @@ class TestStoreAway:
             await until(lambda: b.lines() == {})
 
         play(case, admits=True)
+
+    def test_a_store_that_comes_back_empty_learns_at_once_who_holds_what(self, play: Play) -> None:
+        """Kamailio ndb_redis #1125: counters are invalid after a reconnect, so they were flushed. Leases of a minute: no
+        renewal would have come so soon."""
+
+        async def case(b: Bench) -> None:
+            payer = limits(lines=2, total=limit("total_duration", DAY // 2, DAY))
+            talks, rings = leg(payer), leg(payer)
+            for one in (talks, rings):
+                await b.admit(one)
+            b.limiter.answered(talks, "dialog")
+            await until(lambda: b.lines() == {"po": [rings.lease], "to": [talks.lease]})
+            await b.away()
+            b.admin.flushall()
+            await b.back()
+            refused = await b.admit(leg(payer))
+            assert isinstance(refused, Refused)
+            assert refused.reason is Reason.LINES
+            assert b.lines() == {"po": [rings.lease], "to": [talks.lease]}
+            assert b.admin.get(f"{mode_prefix('alice', 'gateway')}d:{talks.lease}") == b"dialog"
+
+        play(case, lease_s=60)
 
     def test_a_call_let_through_may_end_before_its_user_returns(self, play: Play) -> None:
         async def case(b: Bench) -> None:
