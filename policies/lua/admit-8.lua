@@ -30,21 +30,18 @@ end
 -- time that could be told, unlike those of outcomes.
 local pending_out, pending_in = call('ZCARD', KEYS[2]), 0
 if success_counts > 1 or fail_counts > 1 or lines_max > 0 then pending_in = call('ZCARD', KEYS[3]) end
-local function check(code, max, period, counts, w, n)
-  if why or max == 0 or counts == 3 - own then return end
-  if now >= w + period then n = 0 end
-  if n >= max then
-    why, resets_in = code, w + period - now
-  elseif n + counted(counts, pending_out, pending_in) >= max then
-    why = code
-  end
-end
 
 if not why and total_max > 0 and total_counts ~= 3 - own and tn >= total_max and now < tw + total_period then
   why, resets_in = 1, tw + total_period - now
 end
-check(2, success_max, success_period, success_counts, sw, sn)
-check(3, fail_max, fail_period, fail_counts, fw, fn)
+if not why and success_max > 0 and success_counts ~= 3 - own then
+  local code, max, period, counts, w, n = 2, success_max, success_period, success_counts, sw, sn
+-- @include place
+end
+if not why and fail_max > 0 and fail_counts ~= 3 - own then
+  local code, max, period, counts, w, n = 3, fail_max, fail_period, fail_counts, fw, fn
+-- @include place
+end
 if not why and lines_max > 0 and pending_out + pending_in + talking_out + talking_in >= lines_max then why = 4 end
 
 if not why then
