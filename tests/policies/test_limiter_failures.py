@@ -81,8 +81,9 @@ class TestStoreAway:
         play(case, admits=True)
 
     def test_a_store_that_comes_back_empty_learns_at_once_who_holds_what(self, play: Play) -> None:
-        """Kamailio ndb_redis #1125: counters are invalid after a reconnect, so they were flushed. Leases of a minute: no
-        renewal would have come so soon."""
+        """Kamailio ndb_redis #1125: counters are invalid after a reconnect, so they were flushed.
+
+        Leases of a minute: no renewal would have come so soon."""
 
         async def case(b: Bench) -> None:
             payer = limits(lines=2, total=limit("total_duration", DAY // 2, DAY))
