@@ -104,8 +104,8 @@ class Renewal:
             self.ask(payer)
 
     def catch_up(self) -> None:
-        """The store is back, with all it knew or with nothing: every lease is asserted anew, many of them at once: nobody
-        is to be given the line of a call that runs."""
+        """The store is back, with all it knew or with nothing: every lease is asserted anew, many of them at once, for
+        nobody is to be given the line of a call that runs."""
         for _, payer in self._due:
             if payer.held and not payer.renewals:
                 self._queue_batches(payer)

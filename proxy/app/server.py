@@ -149,8 +149,8 @@ class Server:
         self._make_core(config)
         self._make_writers(config)
         self._make_limiter(config, url)
-        self.operator = Operator(self.engine, self.driver, self.reload)
-        await self._services.start_control(config.admin.socket, self.operator)
+        self.operator = Operator(self.engine, self.driver, self.limiter, self.reload)
+        await self._services.start_control(config.admin.socket, self.operator.requests())
         self.metrics_port = await self._services.start_metrics(config.metrics.listen, self)
         self.limiter.start()
         # Last, for from here on calls come.

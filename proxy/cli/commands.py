@@ -7,31 +7,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
 
 import click
 
-from config.load import ConfigErrors, Loaded, load
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-DONE, FAILED, MISTAKEN = 0, 1, 2
-
-
-def _config_option(command: F) -> F:
-    return click.option(
-        "-c",
-        "--config",
-        "path",
-        type=click.Path(path_type=Path),
-        default="config/callgate.yaml",
-        envvar="CALLGATE_CONFIG",
-        show_default=True,
-        show_envvar=True,
-        help="The configuration file; it names the files of plans and subscribers.",
-    )(command)
+from proxy.cli.console import (
+    DONE,
+    FAILED,
+    MISTAKEN,
+    ask,
+    bare,
+    config_option,
+    fail,
+    many,
+    plural,
+    read,
+    table,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -51,7 +43,7 @@ def main() -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 def serve(path: Path) -> None:
     """Run the proxy.
 
@@ -67,60 +59,60 @@ def serve(path: Path) -> None:
     from proxy.app.serve import serve as run
     from proxy.app.server import StartError
 
-    loaded = _load(path, to_stderr=True)
+    loaded = read(path, to_stderr=True)
     try:
         run(loaded, path)
     except StartError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @main.command()
-@_config_option
+@config_option
 def check(path: Path) -> None:
     """Say what is wrong with the configuration.
 
     Loads everything as `serve` would and starts nothing. Each mistake is one line on standard output:
     `file:line: path: what is wrong`; the exit code is then 2.
     """
-    loaded = _load(path, to_stderr=False)
+    loaded = read(path, to_stderr=False)
     accounts = sum(len(subscriber.accounts) for subscriber in loaded.subscribers.values())
     click.echo(
-        f"{path}: right. {_many(loaded.plans, 'plan')}, {_many(loaded.subscribers, 'subscriber')}, "
-        f"{accounts} account{'s' if accounts != 1 else ''}, {_many(loaded.config.trunks, 'trunk')}, "
-        f"{_many(loaded.config.routes, 'route')}"
+        f"{path}: right. {many(loaded.plans, 'plan')}, {many(loaded.subscribers, 'subscriber')}, "
+        f"{accounts} account{'s' if accounts != 1 else ''}, {many(loaded.config.trunks, 'trunk')}, "
+        f"{many(loaded.config.routes, 'route')}"
     )
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def calls(path: Path, as_json: bool) -> None:
     """List the live calls of the callgate that runs here.
 
     It is asked over its control socket (admin.socket), so this works for the user it runs as, and for root.
     """
-    found = _ask(path, "GET", "/calls")
+    found = ask(path, "GET", "/calls")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     rows: list[tuple[str, ...]] = [("CALL-ID", "STATE", "CALLER", "CALLEE", "PAYER", "MODE", "TALKED")]
     rows += [
         (
-            _bare(call["call_id"]),
+            bare(call["call_id"]),
             call["state"],
-            _bare(call["caller"]),
-            _bare(call["callee"]),
+            bare(call["caller"]),
+            bare(call["callee"]),
             ",".join(call["payers"]),
             call["mode"],
             f"{call['talked_s']:.0f} s",
         )
         for call in found
     ]
-    _table(rows)
+    table(rows)
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def registrations(path: Path, as_json: bool) -> None:
     """List the accounts that callgate registers at providers and PBXes, and how each stands.
@@ -132,7 +124,7 @@ def registrations(path: Path, as_json: bool) -> None:
     standby        another instance's turn
     unregistering  being taken back
     """
-    found = _ask(path, "GET", "/registrations")
+    found = ask(path, "GET", "/registrations")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -144,29 +136,29 @@ def registrations(path: Path, as_json: bool) -> None:
             one["address"],
             one["state"],
             "" if one["expires_in_s"] is None else f"{one['expires_in_s']} s",
-            _bare(f"{one['status'] or ''} {one['reason']}".strip()),
+            bare(f"{one['status'] or ''} {one['reason']}".strip()),
         )
         for one in found
     ]
-    _table(rows)
+    table(rows)
 
 
 @main.command()
-@_config_option
+@config_option
 @click.argument("call_id", metavar="CALL-ID")
 def hangup(path: Path, call_id: str) -> None:
     """Cut a call, with BYE to both sides.
 
     CALL-ID is the call's Call-ID, as `callgate calls` shows it. The exit code is 1 when there is no such call.
     """
-    count = _ask(path, "POST", "/hangup", {"call_id": call_id})["calls"]
+    count = ask(path, "POST", "/hangup", {"call_id": call_id})["calls"]
     if not count:
-        _fail(f"there is no call {call_id}")
+        fail(f"there is no call {call_id}")
     click.echo(f"cut {count} call{'s' if count != 1 else ''}")
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 def reload(path: Path, as_json: bool) -> None:
     """Have the running callgate read plans, subscribers and routes again.
@@ -177,7 +169,7 @@ def reload(path: Path, as_json: bool) -> None:
     """
     from proxy.app.control import RELOAD_TIMEOUT
 
-    found = _ask(path, "POST", "/reload", timeout=RELOAD_TIMEOUT)
+    found = ask(path, "POST", "/reload", timeout=RELOAD_TIMEOUT)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     for problem in found["problems"]:
@@ -187,15 +179,16 @@ def reload(path: Path, as_json: bool) -> None:
     if as_json:
         return
     click.echo(
-        f"reloaded: {found['plans']} plan{_s(found['plans'])}, {found['subscribers']} "
-        f"subscriber{_s(found['subscribers'])}; {found['payers']} payer{_s(found['payers'])} with calls looked at anew"
+        f"reloaded: {found['plans']} plan{plural(found['plans'])}, "
+        f"{found['subscribers']} subscriber{plural(found['subscribers'])}; "
+        f"{found['payers']} payer{plural(found['payers'])} with calls looked at anew"
     )
     if found["restart_only"]:
         click.echo(f"these settings change with a restart only: {', '.join(found['restart_only'])}")
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def trunks(path: Path, as_json: bool) -> None:
     """Show the trunks that can be called, and whether their targets answer.
@@ -206,7 +199,7 @@ def trunks(path: Path, as_json: bool) -> None:
     down     gets no calls: its health checks fail, or it asked for that by Retry-After
     unknown  a name that nobody has looked up yet
     """
-    found = _ask(path, "GET", "/trunks")
+    found = ask(path, "GET", "/trunks")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -224,7 +217,7 @@ def trunks(path: Path, as_json: bool) -> None:
                 until = address.get("until_s")
                 ends = f"{until:.0f} s" if until is not None else "it answers" if "cause" in address else ""
                 rows.append((*first, address["address"], address["state"], address.get("cause", ""), ends))
-    _table(rows)
+    table(rows)
 
 
 @main.command()
@@ -237,49 +230,3 @@ def demo() -> None:
     from proxy.demo import run
 
     sys.exit(DONE if run(click.echo) else FAILED)
-
-
-def _load(path: Path, *, to_stderr: bool) -> Loaded:
-    try:
-        return load(path)
-    except ConfigErrors as errors:
-        for problem in errors.problems:
-            click.echo(str(problem), err=to_stderr)
-        sys.exit(MISTAKEN)
-
-
-def _ask(
-    path: Path, method: str, target: str, body: dict[str, Any] | None = None, timeout: float | None = None
-) -> Any:
-    from proxy.app.control import TIMEOUT, ControlError, ask
-
-    loaded = _load(path, to_stderr=True)
-    try:
-        return ask(loaded.config.admin.socket, method, target, body, timeout or TIMEOUT)
-    except ControlError as error:
-        _fail(str(error))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    """The first row is the head."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _fail(text: str) -> NoReturn:
-    click.echo(f"callgate: {text}", err=True)
-    sys.exit(FAILED)
-
-
-def _bare(text: str) -> str:
-    """A peer chose it: nothing in it may command the terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def _many(things: Any, word: str) -> str:
-    return f"{len(things)} {word}{_s(len(things))}"
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

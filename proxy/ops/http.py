@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
@@ -37,38 +38,15 @@ class Health(Protocol):
         """Why no calls are taken now, in plain words; "" when they are."""
 
 
-class Reloading(Protocol):
-    """How a reload went (proxy.app.reload.Reloaded)."""
-
-    @property
-    def problems(self) -> tuple[str, ...]: ...
-    @property
-    def plans(self) -> int: ...
-    @property
-    def subscribers(self) -> int: ...
-    @property
-    def payers(self) -> int: ...
-    @property
-    def restart_only(self) -> tuple[str, ...]: ...
+class BadRequest(Exception):
+    """A control request asks for something impossible; answered 400 with this text."""
 
 
-class Control(Protocol):
-    """What an operator can ask of a running callgate."""
-
-    def calls(self) -> list[dict[str, Any]]:
-        """Live calls, oldest first, as JSON values."""
-
-    def registrations(self) -> list[dict[str, Any]]:
-        """The registrations of ours elsewhere, as JSON values."""
-
-    def hangup(self, call_id: str) -> int:
-        """Cut every call with this Call-ID; how many there were."""
-
-    async def reload(self) -> Reloading:
-        """Read the files again, here and on the other instances."""
-
-    def trunks(self) -> list[dict[str, Any]]:
-        """Every trunk that can be called, with the state of its targets, as JSON values."""
+Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
+"""Takes the object that the request's body holds ({} without a body), gives what is answered; both are JSON values.
+Raises: BadRequest; KeyError for a member that is missing."""
+Requests = Mapping[tuple[Literal["GET", "POST"], str], Handler]
+"""By method and path. What only looks is a GET."""
 
 
 class Services:
@@ -103,48 +81,11 @@ class Services:
             raise HttpError(f"cannot serve metrics on http://{listen}: {_why(error)}") from None
         return int(runner.addresses[0][1])
 
-    async def start_control(self, path: Path, control: Control) -> None:
+    async def start_control(self, path: Path, requests: Requests) -> None:
         """Serve the control requests on a unix socket. Raises: HttpError."""
-
-        async def calls(_: web.Request) -> web.Response:
-            return web.json_response(control.calls())
-
-        async def registrations(_: web.Request) -> web.Response:
-            return web.json_response(control.registrations())
-
-        async def hangup(request: web.Request) -> web.Response:
-            try:
-                call_id = (await request.json())["call_id"]
-            except (ValueError, KeyError, TypeError):
-                raise web.HTTPBadRequest(text='the body must be {"call_id": "..."}\n') from None
-            return web.json_response({"calls": control.hangup(str(call_id))})
-
-        async def reload(_: web.Request) -> web.Response:
-            found = await control.reload()
-            return web.json_response(
-                {
-                    "reloaded": not found.problems,
-                    "problems": found.problems,
-                    "plans": found.plans,
-                    "subscribers": found.subscribers,
-                    "payers": found.payers,
-                    "restart_only": found.restart_only,
-                }
-            )
-
-        async def trunks(_: web.Request) -> web.Response:
-            return web.json_response(control.trunks())
-
         app = web.Application(client_max_size=REQUEST_MAX)
-        app.add_routes(
-            [
-                web.get("/calls", calls),
-                web.get("/registrations", registrations),
-                web.get("/trunks", trunks),
-                web.post("/hangup", hangup),
-                web.post("/reload", reload),
-            ]
-        )
+        for (method, target), handler in requests.items():
+            app.router.add_route(method, target, _answering(handler))
         sock = _unix_socket(path)
         self._path = path
         await web.SockSite(await self._runner(app), sock).start()
@@ -162,6 +103,23 @@ class Services:
         await runner.setup()
         self._runners.append(runner)
         return runner
+
+
+def _answering(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            body = await request.json() if request.can_read_body else {}
+            if not isinstance(body, dict):
+                raise BadRequest("the body must be a JSON object")
+            return web.json_response(await handler(body))
+        except BadRequest as mistake:
+            raise web.HTTPBadRequest(text=f"{mistake}\n") from None
+        except KeyError as missing:
+            raise web.HTTPBadRequest(text=f"the body lacks {missing}\n") from None
+        except ValueError:
+            raise web.HTTPBadRequest(text="the body is no JSON\n") from None
+
+    return answer
 
 
 def _why(error: OSError) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,21 @@ from click.testing import CliRunner, Result
 from proxy.app.reload import Reloaded
 from proxy.cli import main
 from proxy.demo.story import Failed, Story
-from proxy.ops.http import Services
+from proxy.ops.http import Requests, Services
 from tests.app.running import run, write_files
 
-COMMANDS = ("serve", "check", "calls", "hangup", "registrations", "reload", "trunks", "demo")
+COMMANDS = (
+    "serve",
+    "check",
+    "calls",
+    "hangup",
+    "payer",
+    "release",
+    "registrations",
+    "reload",
+    "trunks",
+    "demo",
+)
 
 
 def callgate(*words: str) -> Result:
@@ -140,8 +153,29 @@ class Proxy:
         self.cut.append(call_id)
         return 1 if call_id == "c1@host" else 0
 
-    async def reload(self) -> Reloaded:
-        return self.reloaded
+    def requests(self) -> Requests:
+        async def calls(_: Mapping[str, Any]) -> Any:
+            return self.calls()
+
+        async def registrations(_: Mapping[str, Any]) -> Any:
+            return self.registrations()
+
+        async def trunks(_: Mapping[str, Any]) -> Any:
+            return self.trunks()
+
+        async def hangup(body: Mapping[str, Any]) -> Any:
+            return {"calls": self.hangup(body["call_id"])}
+
+        async def reload(_: Mapping[str, Any]) -> Any:
+            return {"reloaded": not self.reloaded.problems, **asdict(self.reloaded)}
+
+        return {
+            ("GET", "/calls"): calls,
+            ("GET", "/registrations"): registrations,
+            ("GET", "/trunks"): trunks,
+            ("POST", "/hangup"): hangup,
+            ("POST", "/reload"): reload,
+        }
 
 
 def asked(path: Path, *words: str, proxy: Proxy | None = None) -> Result:
@@ -150,7 +184,7 @@ def asked(path: Path, *words: str, proxy: Proxy | None = None) -> Result:
 
     async def main() -> None:
         services = Services()
-        await services.start_control(path.parent / "callgate.sock", proxy or Proxy())
+        await services.start_control(path.parent / "callgate.sock", (proxy or Proxy()).requests())
         results.append(await asyncio.to_thread(callgate, *words, "-c", str(path)))
         await services.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ import aiohttp
 import pytest
 
 from config.listen import HostPort
-from proxy.app.reload import Reloaded
-from proxy.ops.http import HttpError, Services
+from proxy.ops.http import BadRequest, HttpError, Requests, Services
 
 
 class Proxy:
-    """Health and Control of nothing."""
+    """Health and control of nothing."""
 
     def __init__(self) -> None:
         self.word = ""
@@ -30,21 +29,18 @@ class Proxy:
     def unready(self) -> str:
         return self.word
 
-    def calls(self) -> list[dict[str, Any]]:
-        return [{"call_id": "c1", "state": "answered"}]
+    def requests(self) -> Requests:
+        return {("GET", "/calls"): self.calls, ("POST", "/hangup"): self.hangup}
 
-    def registrations(self) -> list[dict[str, Any]]:
-        return [{"account": "a@b", "state": "registered"}]
+    async def calls(self, body: Mapping[str, Any]) -> Any:
+        return [{"call_id": "c1", "state": "answered", "asked": body}]
 
-    def trunks(self) -> list[dict[str, Any]]:
-        return [{"trunk": "provider"}]
-
-    def hangup(self, call_id: str) -> int:
+    async def hangup(self, body: Mapping[str, Any]) -> Any:
+        call_id = body["call_id"]
+        if not isinstance(call_id, str):
+            raise BadRequest("call_id must be a text")
         self.cut.append(call_id)
-        return 1 if call_id == "c1" else 0
-
-    async def reload(self) -> Reloaded:
-        return Reloaded(plans=3, subscribers=2, restart_only=("listen",))
+        return {"calls": 1 if call_id == "c1" else 0}
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -80,22 +76,25 @@ def test_metrics_and_health() -> None:
 def test_control_is_for_the_owner_alone(tmp_path: Path) -> None:
     async def main() -> None:
         proxy, services, path = Proxy(), Services(), tmp_path / "var" / "callgate.sock"
-        await services.start_control(path, proxy)
+        await services.start_control(path, proxy.requests())
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         connector = aiohttp.UnixConnector(str(path))
         async with aiohttp.ClientSession("http://callgate", connector=connector) as http:
             async with http.get("/calls") as answer:
-                assert await answer.json() == proxy.calls()
+                assert await answer.json() == [{"call_id": "c1", "state": "answered", "asked": {}}]
+            async with http.get("/calls", json={"mode": "gateway"}) as answer:
+                assert (await answer.json())[0]["asked"] == {"mode": "gateway"}
             async with http.post("/hangup", json={"call_id": "c1"}) as answer:
                 assert await answer.json() == {"calls": 1}
             async with http.post("/hangup", json={"call_id": "c2"}) as answer:
                 assert await answer.json() == {"calls": 0}
-            for rubbish in (b"", b"[]", b"{}", b"\xff"):
+            for rubbish in (b"", b"[]", b"{}", b"\xff", b"{"):
                 async with http.post("/hangup", data=rubbish) as answer:
                     assert answer.status == 400
-            async with http.post("/reload") as answer:
-                said = await answer.json()
-            assert (said["reloaded"], said["plans"], said["restart_only"]) == (True, 3, ["listen"])
+            async with http.post("/hangup", json={"call_id": 7}) as answer:
+                assert (answer.status, await answer.text()) == (400, "call_id must be a text\n")
+            async with http.post("/calls") as answer:
+                assert answer.status == 405
         assert proxy.cut == ["c1", "c2"]
         await services.close()
         assert not path.exists()
@@ -109,9 +108,9 @@ def test_the_socket_of_a_dead_one_is_taken_over_and_that_of_a_live_one_is_not(tm
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
         first, second = Services(), Services()
-        await first.start_control(path, Proxy())
+        await first.start_control(path, Proxy().requests())
         with pytest.raises(HttpError, match=r"callgate\.sock: another callgate uses it"):
-            await second.start_control(path, Proxy())
+            await second.start_control(path, Proxy().requests())
         await second.close()
         assert path.exists()
         await first.close()
@@ -129,10 +128,10 @@ def test_addresses_that_cannot_be_had_are_named(tmp_path: Path) -> None:
             with pytest.raises(HttpError, match=rf"http://127\.0\.0\.1:{port}: Address already in use"):
                 await services.start_metrics(HostPort("127.0.0.1", port), Proxy())
         with pytest.raises(HttpError, match="at most 107 bytes"):
-            await services.start_control(tmp_path / ("x" * 110), Proxy())
+            await services.start_control(tmp_path / ("x" * 110), Proxy().requests())
         (tmp_path / "file").touch()
         with pytest.raises(HttpError, match=r"file/callgate\.sock"):
-            await services.start_control(tmp_path / "file" / "callgate.sock", Proxy())
+            await services.start_control(tmp_path / "file" / "callgate.sock", Proxy().requests())
         await services.close()
 
     run(main())
