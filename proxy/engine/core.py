@@ -281,7 +281,17 @@ class Core:
         if request is None:
             return
         tag = self.ids.tag() if status > 100 else ""
-        self.stack.respond(txn, status, reply(request, status, phrase, tag, None, extra, body), now)
+        self.respond(txn, status, reply(request, status, phrase, tag, None, extra, body), now)
+
+    def respond(self, txn: ServerTransaction, status: int, data: bytes, now: float) -> None:
+        """Send a response, `data` being the whole of it."""
+        flow = txn.flow
+        if flow.conn and not flow.open and txn.request is not None and flow.transport == "TCP":
+            # RFC 3261 §18.2.2: "If that connection is no longer open, the server SHOULD open a connection to the IP
+            # address in the "received" parameter, if present, using the port in the "sent-by" value".
+            # We differ over TLS, where a client proves no name to be called back by.
+            txn.flow = self.flow_beside(flow, txn.request.via.port or 5060)
+        self.stack.respond(txn, status, data, now)
 
     def refusal(self, reason: Reason, limit: str, resets_in_ms: int | None) -> tuple[Row, list[str]]:
         """The row of a refusal and the header lines that go with it (SPEC §4)."""

@@ -37,7 +37,7 @@ def branch_over(core: Core, context: Context, branch: Branch, status: int, now: 
     extra = (f"Reason: SIP ;cause={status}",)
     for tag in tags:
         data = reply(request, 199, "Early Dialog Terminated", tag, None, extra)
-        core.stack.respond(context.txn, 199, data, now)
+        core.respond(context.txn, 199, data, now)
 
 
 def _wants_199(request: Request) -> bool:

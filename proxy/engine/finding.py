@@ -116,6 +116,10 @@ def _find(
     core: Core, question: Question, then: Callable[[Sequence[Server], float], None], now: float
 ) -> None:
     finder = core.finder
+    if question.host.endswith(".invalid"):
+        # RFC 6761 §6.4: there is no such name, so nobody is asked. Browsers name themselves so (RFC 7118 §5.2).
+        then((), now)
+        return
     known = finder.known.get(question)
     if known is not None and known.until > now:
         then(known.servers, now)

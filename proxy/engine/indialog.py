@@ -56,8 +56,9 @@ def on_request(
     sender = call.caller if from_caller else dialog.callee
     if request.cseq > sender.cseq:
         sender.cseq = request.cseq
-    if sender.flow is not source and sender.flow.gone:
-        # Its connection broke and it has made another: from now on that is the way to it (RFC 5626 §4.4.1).
+    known = sender.flow
+    if known is not source and (known.gone or (sender.follow_flow and source.conn and not known.conn)):
+        # Its connection broke, or our process died, and it has made another: the way to it now (RFC 5626 §4.4.1).
         sender.flow = source
     method = request.method
     if call.state is CallState.CUTTING:

@@ -279,7 +279,7 @@ def pass_up(core: Core, txn: ServerTransaction, source: Flow, response: Response
     if source.transport != "UDP" and "content-length" not in response.keys:
         lines.append(f"Content-Length: {len(response.body)}")
     data = render(f"SIP/2.0 {response.status} {response.reason}", lines, response.body)
-    core.stack.respond(txn, response.status, data, now)
+    core.respond(txn, response.status, data, now)
 
 
 def _rank(branch: Branch) -> tuple[int, int, int]:

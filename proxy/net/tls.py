@@ -15,8 +15,8 @@ from proxy.net.connection import Connection
 from proxy.net.handshakes import Handshakes
 from proxy.net.sink import HandshakeFailure
 
-RECORD_MAX = 65536
-"""Octets taken out of the TLS at one go: four records."""
+RECORD_MAX = 16384
+"""Octets taken out of the TLS at one go: RFC 8446 §5.1, as many as a record has at most."""
 
 _SPEAKS_OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERT")
 
@@ -95,8 +95,10 @@ class Secured(asyncio.Protocol):
         """Pipe."""
         if self._socket.is_closing():
             return
+        rest = memoryview(data)
         try:
-            self._tls.write(data)
+            while rest:
+                rest = rest[self._tls.write(rest) :]
         except ssl.SSLError:
             self._socket.abort()
             return

@@ -177,6 +177,7 @@ class WsConnection(Connection):
                 if self._protocol.handshake_exc is not None:
                     self._handshakes.failed(self, HandshakeFailure.UPGRADE)
                 self.transport.close()
+                return
 
 
 def _is_text(data: bytes) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from policies.lease import Outcome
 from policies.verdicts import Admitted
 from proxy.engine.bindings import Binding, to_record
-from proxy.engine.effects import AskBindings
+from proxy.engine.effects import AskBindings, AskName
 from proxy.engine.events import BindingsFound, FlowFailed
 from proxy.sip.flow import Flow
 from proxy.sip.message import Request
@@ -190,6 +190,42 @@ def test_who_comes_back_by_another_connection_is_reached_there(world: World) -> 
     assert [request.method for request in caller.requests()] == ["INFO"]
     caller.within("INFO", ok, 2)
     assert [request.method for request in again.requests()] == ["INFO"]
+
+
+def test_a_response_to_who_is_gone_goes_by_a_new_connection_to_its_port(world: World) -> None:
+    """RFC 3261 §18.2.2."""
+    caller = Phone(world, "192.0.2.10", "alice", 40001, world.tcp)
+    caller.flow = world.tcp.get("192.0.2.10", 40001, 3)
+    caller.flow.open = True
+    caller.address = "192.0.2.10:5099"
+    callee = Phone(world, "192.0.2.20", "provider")
+    caller.invite("sip:4930@example.com")
+    assert caller.statuses() == [100]
+    [invite] = callee.requests()
+    caller.flow.open = False
+    world.handle(FlowFailed(caller.flow))
+    callee.answer(invite, 486, "Busy Here")
+    assert caller.got() == []
+    again = Phone(world, "192.0.2.10", "alice", 5099, world.tcp)
+    assert again.statuses() == [486]
+
+
+def test_a_name_that_cannot_exist_is_not_looked_up(world: World) -> None:
+    caller, callee, invite, ok = set_up(world)
+    caller.address = "8v1u2.invalid"
+    caller.within("INFO", ok, 2, f"Contact: <{BROWSER}>")
+    callee.requests()
+    before = len(world.of(AskName))
+    callee.request(
+        "INFO",
+        BROWSER,
+        invite.call_id,
+        1,
+        f"{invite.value('to')};tag=t1",
+        invite.value("from") or "",
+        *[f"Route: {route}" for route in invite.all_values("record-route")],
+    )
+    assert len(world.of(AskName)) == before
 
 
 def test_another_connection_takes_nothing_over_while_the_first_stands(world: World) -> None:
