@@ -9,7 +9,6 @@ Not here: early dialogs and further forks of one call; they end with the process
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from policies.lease import Leg
@@ -82,18 +81,40 @@ def _add_peer(lines: list[str], peer: Peer) -> None:
 def read_dialog(core: Core, text: str, now: float) -> Call | None:
     """The call, answered, with its legs as limits are now. None: another version wrote the text, or no payer or socket
     of ours fits it."""
-    lines = iter(text.split("\n"))
+    lines = _Lines(text)
     try:
-        return _read(core, lines, now) if next(lines) == _VERSION else None
-    except (ValueError, StopIteration):
+        return _read(core, lines, now) if lines.next() == _VERSION else None
+    except ValueError:
         return None
 
 
-def _read(core: Core, lines: Iterator[str], now: float) -> Call | None:
-    token, call_id = next(lines), next(lines)
-    answered_at, started_at = (float(next(lines)) - core.wall_offset for _ in range(2))
-    caller_name, callee_name, trunk = next(lines), next(lines), next(lines)
-    told_legs = [tuple(next(lines) for _ in range(5)) for _ in range(int(next(lines)))]
+class _Lines:
+    """A text, line by line."""
+
+    __slots__ = ("_at", "_lines")
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.split("\n")
+        self._at = 0
+
+    def next(self) -> str:
+        """Raises: ValueError at the end."""
+        return self.some(1)[0]
+
+    def some(self, count: int) -> list[str]:
+        """Raises: ValueError when there are not so many."""
+        found = self._lines[self._at : self._at + count]
+        if len(found) != count:
+            raise ValueError
+        self._at += count
+        return found
+
+
+def _read(core: Core, lines: _Lines, now: float) -> Call | None:
+    token, call_id = lines.some(2)
+    answered_at, started_at = [float(text) - core.wall_offset for text in lines.some(2)]
+    caller_name, callee_name, trunk = lines.some(3)
+    told_legs = [lines.some(5) for _ in range(int(lines.next()))]
     caller = _read_peer(core, lines)
     callee = _read_peer(core, lines)
     if caller is None or callee is None:
@@ -135,10 +156,10 @@ def _mode(text: str) -> Mode:
     return "gateway" if text == "gateway" else "softphone"
 
 
-def _read_peer(core: Core, lines: Iterator[str]) -> Peer | None:
-    transport, host, port, local_host, local_port = (next(lines) for _ in range(5))
-    tag, line, target, trunk, cseq = (next(lines) for _ in range(5))
-    routes = tuple(next(lines) for _ in range(int(next(lines))))
+def _read_peer(core: Core, lines: _Lines) -> Peer | None:
+    transport, host, port, local_host, local_port = lines.some(5)
+    tag, line, target, trunk, cseq = lines.some(5)
+    routes = tuple(lines.some(int(lines.next())))
     flow = _flow(core, transport, host, int(port), local_host, int(local_port))
     if flow is None:
         return None
