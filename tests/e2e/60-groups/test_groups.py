@@ -43,9 +43,9 @@ PLANS: Settings = {
 }
 
 
-def member(name: str, worker: str = "", **more: object) -> Settings:
+def member(name: str, worker: str = "") -> Settings:
     """A subscriber with a plan of its own that grants no Worker; its account names this one."""
-    found = subscriber(name, plan="none", **more)
+    found = subscriber(name, plan="none")
     if worker:
         found["accounts"][0]["worker"] = worker
     return found
