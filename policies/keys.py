@@ -36,6 +36,9 @@ INSTANCES: Final = b"cg:instances"
 NOTICES: Final = "cg:notices"
 """Channel: `plan <instance number> <state key>`, `released 0 <state key>` (lua/), `reload <instance number> -`."""
 
+STATE_BYTES: Final = 104
+"""Of a payer's state before the names of its counters (lua/lib/payer.lua)."""
+
 OUTGOING: Final = b"$1\r\n1\r\n"
 INCOMING: Final = b"$1\r\n2\r\n"
 
@@ -141,10 +144,18 @@ def limit_arguments(limits: Limits, instance: int) -> bytes:
     total, fail, success = limits.total_duration, limits.fail_calls, limits.success_calls
     lines = limits.lines.value if limits.lines is not None else 0
     amounts = struct.pack("<11d", *_amounts(total), *_amounts(fail), *_amounts(success), lines, instance)
-    counters = [limit.counter if limit is not None else "" for limit in (total, fail, success)]
+    return bulk(amounts) + bulk(counter_names(limits))
+
+
+def counter_names(limits: Limits) -> bytes:
+    """ARGV 2: the counters that are in force, and what total_duration drains by; the end of the payer's state."""
+    total = limits.total_duration
+    counters = [
+        limit.counter if limit is not None else ""
+        for limit in (total, limits.fail_calls, limits.success_calls)
+    ]
     _, period_ms, counts = _amounts(total)
-    names = "\n".join((*counters, f"{counts} {period_ms}"))
-    return bulk(amounts) + bulk(names.encode())
+    return "\n".join((*counters, f"{counts} {period_ms}")).encode()
 
 
 def lease_life(lease_ms: int, *, tentative: bool = False) -> bytes:

@@ -29,6 +29,7 @@ COMMANDS = (
     "registrations",
     "reload",
     "trunks",
+    "explain",
     "demo",
 )
 
@@ -266,6 +267,35 @@ def test_a_reload_with_a_mistake_says_where(tmp_path: Path) -> None:
     found = asked(path, "reload")
     assert found.exit_code == 2
     assert "subscribers.yaml:1: subscribers.bob.acounts: " in found.stderr
+
+
+def test_explain(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    said = callgate("explain", "-c", str(path), "--from", "alice", "--to", "bob", "--at", "2026-06-01")
+    assert said.exit_code == 0
+    assert said.stdout.startswith("alice@example.com calls sip:bob@example.com at 2026-06-01T00:00:00.000Z\n")
+    assert (
+        "  lines           1 from one-line@20260101T000000Z: the only active plan that names it\n"
+        in said.stdout
+    )
+    assert "  used            not known: the store cannot be asked: " in said.stdout
+    assert said.stdout.endswith("\nThe call would be admitted, if the counters let it.\n")
+    as_json = callgate("explain", "-c", str(path), "--from", "alice", "--to", "+49", "--json")
+    assert json.loads(as_json.stdout)["answer"]["reason"] == "no_route"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--to", "sip:"), "no SIP address"),
+        (("--to", "bob", "--by", "nobody"), "there is no trunk nobody"),
+        (("--to", "bob", "--at", "noon"), "noon"),
+    ],
+)
+def test_explain_of_what_cannot_be_said(words: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    said = callgate("explain", "-c", str(write_files(tmp_path)), "--from", "alice", *words)
+    assert said.exit_code == 1
+    assert why in said.stderr
 
 
 def test_asking_nobody(tmp_path: Path) -> None:

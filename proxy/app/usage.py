@@ -1,0 +1,80 @@
+"""What the store says of payers, for a command that runs beside callgate or without it. It changes nothing there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from config.schema import Store as StoreSettings
+from policies import keys
+from policies.account import Limits
+from policies.counters import StoreCounters
+from policies.held import Asker
+from policies.payers import Payers, StoreSilent, Usage
+from policies.scripts import shipped_scripts
+from policies.store import NO_REPLY, Store
+from policies.stores import store_of
+from proxy.app.store import EmbeddedStore
+
+PATIENCE_S: Final = 2.0
+"""For the store to answer at all."""
+OTHER_COUNTERS: Final = (
+    "its counters in the store are of other activations: callgate has not read these files yet, or nothing was asked "
+    "of them since a plan started or ended"
+)
+
+
+class _Listener:
+    """Is told how the link stands."""
+
+    def __init__(self) -> None:
+        self.up = asyncio.Event()
+        self.trouble = "it does not answer"
+
+    def on_link_up(self) -> None:
+        self.up.set()
+
+    def on_link_down(self, why: str) -> None:
+        self.trouble = why
+
+    def on_link_error(self, text: str) -> None:
+        self.trouble = text
+
+
+async def usages(settings: StoreSettings, wanted: Sequence[Limits]) -> dict[tuple[str, str], Usage | str]:
+    """By (payer, mode): its usage, or why it is not known."""
+    if not wanted:
+        return {}
+    url = EmbeddedStore(settings.data).url if settings.url == "embedded" else settings.url
+    scripts, listener = shipped_scripts(), _Listener()
+    link = store_of(url, scripts, StoreCounters(), listener, deadline_s=settings.deadline)
+    payers = Payers(link, scripts, Asker("00000000", round(settings.lease * 1000)))
+    link.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await listener.up.wait()
+        return {(one.payer, one.mode): await _usage(link, payers, one) for one in wanted}
+    except TimeoutError:
+        return {(one.payer, one.mode): f"the store cannot be asked: {listener.trouble}" for one in wanted}
+    finally:
+        await link.close()
+
+
+async def _usage(store: Store, payers: Payers, limits: Limits) -> Usage | str:
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    command = b"*2\r\n" + keys.bulk(b"GET") + keys.state_key(limits.payer, limits.mode)
+    if not store.plain(command, _told, answered) or (state := await answered) is NO_REPLY:
+        return "the store does not answer"
+    if state is not None and state[keys.STATE_BYTES :] != keys.counter_names(limits):
+        # To ask the script all the same would put them in force.
+        return OTHER_COUNTERS
+    try:
+        return await payers.usage(limits)
+    except StoreSilent:
+        return "the store does not answer"
+
+
+def _told(answered: asyncio.Future[Any], reply: Any) -> None:
+    if not answered.done():
+        answered.set_result(reply)
