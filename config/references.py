@@ -19,6 +19,7 @@ Found = tuple[Loc, str]
 """A mistake: where in its file, and the words."""
 
 _MAY_BE_503: Final = ("store_unavailable", "overload", "draining")
+_NO_RELAY: Final = "relay needs the section rtpengine of callgate.yaml"
 _TAKEN_STATUSES: Final = (401, 407, 408, 487)
 
 
@@ -72,6 +73,8 @@ def _trunks(config: Config, known: Known) -> Iterator[Found]:
         for index, target in enumerate(trunk.targets):
             if not has_tls and ";transport=tls" in target.uri.lower():
                 yield ("trunks", name, "targets", index), "needs a tls:// listener, for what comes back"
+        if trunk.media == "relay" and config.rtpengine is None:
+            yield ("trunks", name, "media"), _NO_RELAY
         yield from _missing(("trunks", name, "worker"), "Worker", trunk.worker, known.worker_names)
         header = trunk.match_header
         told = (header.name.lower(), header.value) if header is not None else None
@@ -158,6 +161,8 @@ def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -
             yield where, f"the trunk {account.registering.trunk} has no targets to register at"
     if config is None:
         return
+    if account.media == "relay" and config.rtpengine is None:
+        yield (*loc, "media"), _NO_RELAY
     if account.domain and account.domain not in config.domains:
         yield (*loc, "domain"), f"{account.domain} is not in `domains` ({', '.join(config.domains)})"
     for algorithm in config.auth.algorithms if account.ha1 is not None else ():

@@ -124,6 +124,8 @@ class Trunk(Model):
     match_header: MatchHeader | None = None
     """Only requests from there that carry this are the trunk's."""
     identity: Literal["none", "from", "pai"] = "none"
+    media: Literal["direct", "relay"] = "direct"
+    """relay: the media of its calls go through rtpengine."""
     trusted: YesNo = False
     """In the trust domain of RFC 3325: P-Asserted-Identity goes there and is believed from there."""
     worker: Name | None = None
@@ -241,6 +243,14 @@ class DialogPing(Model):
     """Pings in a row without an answer; 481 is enough at once."""
 
 
+class Rtpengine(Model):
+    """A relay for the media of those that ask for it, spoken to by its ng protocol."""
+
+    address: Annotated[HostPort, BeforeValidator(_host_port_of)]
+    timeout: Annotated[float, seconds(0.02, 5)] = 0.3
+    """What it has not answered then goes on without it."""
+
+
 class Bounds(Model):
     """A bound on everything; what is beyond it is refused or dropped, and counted. Key `limits`."""
 
@@ -313,6 +323,7 @@ class Config(Model):
     auth: Auth = Auth()
     registrar: Registrar = Registrar()
     timers: Timers = Timers()
+    rtpengine: Rtpengine | None = None
     session_timers: SessionTimers = SessionTimers()
     dialog_ping: DialogPing = DialogPing()
     refusals: Annotated[dict[ReasonName, Status], mapped] = Field(default_factory=dict)

@@ -191,6 +191,8 @@ class Account(Model):
     """One of its subscriber's SIP templates."""
     users: Annotated[tuple[Name, ...], listed] = ()
     """Subscribers who may call with it besides its owner. The owner's plans count, theirs never do."""
+    media: Literal["direct", "relay"] = "direct"
+    """relay: the media of its calls go through rtpengine."""
     disabled: YesNo = False
     registrar: ElsewhereRegistrar | None = None
     """None = callgate keeps its bindings."""

@@ -64,6 +64,8 @@ class Account:
     """The trunk behind which its registrar stands; "" = we are its registrar."""
     register: Registering | None = None
     """Where callgate registers it, with credentials that answer challenges there."""
+    relayed: bool = False
+    """The media of its calls go through rtpengine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Trunk:
     """None: nobody looks whether its targets are alive."""
     header: tuple[str, str] | None = None
     """Key and value of the header that its requests carry, where others come from the same address."""
+    relayed: bool = False
+    """The media of its calls go through rtpengine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,7 @@ def _trunk(name: str, trunk: TrunkSchema) -> Trunk:
         health=trunk.health,
         trusted=trunk.trusted,
         header=_header(trunk),
+        relayed=trunk.media == "relay",
     )
 
 
@@ -297,6 +302,7 @@ def _accounts(
                 template_worker=(template.worker if template else None) or "",
                 users=account.users,
                 disabled=account.disabled,
+                relayed=account.media == "relay",
                 forward=account.registrar.forward if account.registrar else "",
                 register=_registering(account, trunks),
             )

@@ -39,6 +39,7 @@ from proxy.engine.snapshot import Snapshot
 from proxy.net.listen import Bound, ListenError, bind
 from proxy.net.network import Network
 from proxy.net.resolve import Resolver
+from proxy.net.rtpengine import connect
 from proxy.net.security import Security
 from proxy.net.sink import NetCounters
 from proxy.ops.cdr import members
@@ -77,6 +78,7 @@ FIXED = (
     "cdr",
     "limits",
     "timers",
+    "rtpengine",
 )
 """Sections that are in force from start to end: sockets, files, and what is built to their size."""
 
@@ -161,6 +163,8 @@ class Server:
             config.resolver, {(bound.local.transport, bound.local.family) for bound in self._bound}
         )
         self.driver.attach(self.limiter, self._network, resolver)
+        if config.rtpengine is not None:
+            self.driver.relay = await connect(config.rtpengine, self._net_counters, self._log.warning)
         self._pulse = Pulse(
             self.driver, self._network, self.metrics_of.loop, config.limits.loop_lag_max, self._keep_time
         )

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import structlog
@@ -27,6 +28,7 @@ from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterRefused, Regis
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
+    AskMedia,
     AskName,
     AskPlace,
     AskRegister,
@@ -34,9 +36,11 @@ from proxy.engine.effects import (
     CallAnswered,
     CloseFlow,
     Effect,
+    EndMedia,
     GiveTurn,
     HoldLease,
     LimitsChanged,
+    MediaAsk,
     PlanActivated,
     RegisterAsk,
     ReleaseLease,
@@ -53,6 +57,7 @@ from proxy.engine.events import (
     FlowFailed,
     FramingFailed,
     LeaseLost,
+    MediaAnswered,
     MessageIn,
     NameFound,
     PlaceDecided,
@@ -64,6 +69,7 @@ from proxy.engine.finding import Question
 from proxy.engine.record import CallRecord
 from proxy.net.network import Network
 from proxy.net.resolve import Resolver
+from proxy.net.rtpengine import Rtpengine
 from proxy.ops.counters import CallCounters, Traffic
 from proxy.sip.flow import Flow, Local
 from proxy.sip.message import ParseError
@@ -129,6 +135,8 @@ class Driver:
         """Called when another instance has read its files again; whoever can do that sets it."""
         self.failures = 0
         """Exceptions out of the engine or out of performing an effect, since the start."""
+        self.relay: Rtpengine | None = None
+        """For those who want their media relayed."""
         self._engine = engine
         self._timers = engine.timers
         self._count_in = received.count
@@ -149,6 +157,7 @@ class Driver:
         self._performers: dict[type, Callable[[Any], None]] = {
             AskAdmission: self._ask_admission,
             AskBindings: self._ask_bindings,
+            AskMedia: self._ask_media,
             AskName: self._ask_name,
             AskPlace: self._ask_place,
             AskRegister: self._ask_register,
@@ -156,6 +165,7 @@ class Driver:
             GiveTurn: self._give_turn,
             CallAnswered: self._call_answered,
             CloseFlow: self._close_flow,
+            EndMedia: self._end_media,
             HoldLease: self._hold_lease,
             LimitsChanged: self._limits_changed,
             PlanActivated: self._plan_activated,
@@ -203,6 +213,8 @@ class Driver:
         if self._ringer is not None:
             self._ringer.cancel()
         self._armed = -_NEVER
+        if self.relay is not None:
+            self.relay.close()
         for task in self._resolving:
             task.cancel()
 
@@ -321,6 +333,22 @@ class Driver:
     def _record(self, effect: WriteRecord) -> None:
         self._calls.over(effect.record)
         self._write_record(effect.record)
+
+    def _ask_media(self, effect: AskMedia) -> None:
+        ask = effect.ask
+        then = partial(self._media_answered, ask)
+        if self.relay is None:
+            # A reload gave a call's end the wish for one, but it comes with a restart only.
+            then(None)
+        else:
+            self.relay.ask(ask.command, ask.token, ask.from_tag, ask.to_tag, ask.sdp, then)
+
+    def _media_answered(self, ask: MediaAsk, sdp: bytes | None) -> None:
+        self.feed(MediaAnswered(ask, sdp))
+
+    def _end_media(self, effect: EndMedia) -> None:
+        if self.relay is not None:
+            self.relay.delete(effect.token, effect.from_tag)
 
     def _close_flow(self, effect: CloseFlow) -> None:
         self._network.close_flow(effect.flow)

@@ -15,7 +15,7 @@ from policies.lease import Leg, Outcome
 from policies.payer import workers_of
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
-from proxy.engine import breadth, calls, privacy, replaces, session
+from proxy.engine import breadth, calls, media, privacy, replaces, session
 from proxy.engine.bindings import Binding, flow_of, read_records, targets
 from proxy.engine.call import Call, CallState, Peer, Permit
 from proxy.engine.effects import AskAdmission, AskBindings, WriteRecord
@@ -243,7 +243,10 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
     if core.sessions is not None:
         session.ask(core, context)
     lent = call.handover.legs if call.handover is not None else ()
-    forward_call(core, context, call, Permit(call.legs + lent), now)
+    permit = Permit(call.legs + lent)
+    if core.relays and media.wanted(core, call) and media.hold_start(core, call, context, permit):
+        return
+    forward_call(core, context, call, permit, now)
 
 
 def _asked_for(call: Call, verdict: Admitted) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.engine.cseq import Passage
     from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
+    from proxy.engine.media import Media
     from proxy.engine.watch import Watch
     from proxy.sip.stack import ServerTransaction
     from proxy.sip.timers import TimerHandle
@@ -107,6 +108,7 @@ class Call:
         "handover",
         "leg_index",
         "legs",
+        "media",
         "record",
         "route_trunk",
         "state",
@@ -141,6 +143,8 @@ class Call:
         self.dialogs: list[Dialog] = []
         self.deadline: TimerHandle | None = None
         """call_duration's end."""
+        self.media: Media | None = None
+        """Set where its media go through rtpengine (media.py)."""
         self.handover: Handover | None = None
         """Set on both calls while one takes the other's place (replaces.py)."""
         self.byes = 0

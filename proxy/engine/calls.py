@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
-from proxy.engine import cseq, replaces, watch
+from proxy.engine import cseq, media, replaces, watch
 from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.dialogtext import dialog_text
 from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
@@ -185,6 +185,8 @@ def release(core: Core, call: Call, outcome: Outcome) -> None:
     """Give every lease that was taken back, once."""
     if call.handover is not None:
         replaces.over(call, call.handover)
+    if call.media is not None:
+        media.stop(core, call.media, call)
     deadline = call.deadline
     if deadline is not None:
         core.timers.cancel(deadline)

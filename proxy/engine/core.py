@@ -98,6 +98,7 @@ class Core:
         "reasons",
         "replans",
         "rng",
+        "relays",
         "running",
         "secret",
         "server_name",
@@ -188,6 +189,8 @@ class Core:
         self.sessions = config.session_timers if config.session_timers.enabled else None
         """RFC 4028; None = off."""
         self.pings = config.dialog_ping if config.dialog_ping.enabled else None
+        self.relays = config.rtpengine is not None
+        """There is an rtpengine for those that want one."""
         self.watching = self.sessions is not None or self.pings is not None
         """Dialogs are watched for being alive: the one test of a call where they are not."""
         self._limits: dict[tuple[str, Mode], Limits | NoPlan] = {}

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from policies.lease import Leg, Outcome
     from policies.verdicts import PlaceHeld
     from proxy.engine.finding import Question
+    from proxy.engine.media import Held
     from proxy.engine.record import CallRecord
     from proxy.sip.flow import Flow
 
 __all__ = [
     "AskAdmission",
     "AskBindings",
+    "AskMedia",
     "AskName",
     "AskPlace",
     "AskRegister",
@@ -28,6 +30,8 @@ __all__ = [
     "CloseFlow",
     "Effect",
     "GiveTurn",
+    "EndMedia",
+    "MediaAsk",
     "HoldLease",
     "LimitsChanged",
     "PlanActivated",
@@ -234,6 +238,51 @@ class WriteRecord:
         self.record = record
 
 
+class MediaAsk:
+    """One session description for rtpengine."""
+
+    __slots__ = ("command", "from_tag", "held", "sdp", "to_tag", "token")
+
+    def __init__(
+        self,
+        command: Literal["offer", "answer"],
+        token: str,
+        from_tag: str,
+        to_tag: str,
+        sdp: bytes,
+        held: Held,
+    ) -> None:
+        self.command = command
+        self.token = token
+        """The call."""
+        self.from_tag = from_tag
+        """Of who made the offer."""
+        self.to_tag = to_tag
+        """Of the other side; "" while it is not known."""
+        self.sdp = sdp
+        self.held = held
+        """The engine's own: the message it came in."""
+
+
+class AskMedia:
+    """Have rtpengine put itself into the description. Answer: events.MediaAnswered, in any case and soon."""
+
+    __slots__ = ("ask",)
+
+    def __init__(self, ask: MediaAsk) -> None:
+        self.ask = ask
+
+
+class EndMedia:
+    """The call is over: rtpengine may forget it."""
+
+    __slots__ = ("from_tag", "token")
+
+    def __init__(self, token: str, from_tag: str) -> None:
+        self.token = token
+        self.from_tag = from_tag
+
+
 class CloseFlow:
     """Close a stream connection after what was transmitted before has been written (unframable input)."""
 
@@ -260,5 +309,7 @@ Effect = (
     | AskBindings
     | AskName
     | WriteRecord
+    | AskMedia
+    | EndMedia
     | CloseFlow
 )

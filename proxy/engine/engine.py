@@ -17,6 +17,7 @@ from proxy.engine import (
     finding,
     fresh,
     indialog,
+    relayed,
     replan,
     respond,
     running,
@@ -41,6 +42,7 @@ from proxy.engine.events import (
     FramingFailed,
     Hangup,
     LeaseLost,
+    MediaAnswered,
     MessageIn,
     NameFound,
     OverloadChanged,
@@ -140,6 +142,8 @@ class Engine:
                 fresh.bindings_found(core, event, now)
             case NameFound():
                 finding.found(core, event, now)
+            case MediaAnswered():
+                relayed.answered(core, event.ask, event.sdp, now)
             case FlowFailed():
                 self.registrar.flow_failed(event.flow)
                 core.stack.flow_failed(event.flow, now)

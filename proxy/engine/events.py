@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from policies.heritage import Inherited
     from policies.lease import Leg
     from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterVerdict
-    from proxy.engine.effects import RegisterAsk
+    from proxy.engine.effects import MediaAsk, RegisterAsk
     from proxy.engine.finding import Question, Server
     from proxy.engine.snapshot import Snapshot
     from proxy.sip.flow import Flow
@@ -132,6 +132,16 @@ class NameFound:
         """Nobody could say (no name server answered), which is not the same as no servers."""
 
 
+class MediaAnswered:
+    """Answer to effects.AskMedia: the description to go on with; None = rtpengine did not do it."""
+
+    __slots__ = ("ask", "sdp")
+
+    def __init__(self, ask: MediaAsk, sdp: bytes | None) -> None:
+        self.ask = ask
+        self.sdp = sdp
+
+
 class FlowFailed:
     """A connection could not be opened or broke, or the kernel reported the UDP peer unreachable."""
 
@@ -202,6 +212,7 @@ Event = (
     | TurnDecided
     | BindingsFound
     | NameFound
+    | MediaAnswered
     | FlowFailed
     | FramingFailed
     | Hangup

@@ -24,6 +24,7 @@ from proxy.sip.serialise import cancel_for, render
 if TYPE_CHECKING:
     from proxy.engine.call import Call, Dialog, Permit
     from proxy.engine.core import Core
+    from proxy.engine.media import Media
     from proxy.engine.registration import Registration
     from proxy.engine.session import Asked
     from proxy.engine.targets import Target
@@ -108,6 +109,8 @@ class Context:
         "groups",
         "invite",
         "loop_hash",
+        "media",
+        "offered",
         "pending",
         "record_route",
         "registration",
@@ -138,6 +141,10 @@ class Context:
         self.loop_hash = 0
         self.breadth = 0
         """Branches that it may have at once (breadth.py); 0 = within a dialog, where it has one."""
+        self.media: Media | None = None
+        """Set where session descriptions are rewritten (media.py)."""
+        self.offered = False
+        """Its request made an offer."""
         self.session: Asked | None = None
         """What it asked of session timers, where those are on (session.py)."""
         self.groups: list[Sequence[Target]] = []

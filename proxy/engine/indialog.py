@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, cseq, finding, privacy, session, teardown
+from proxy.engine import calls, cseq, finding, media, privacy, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
+from proxy.sip.message import Request
 from proxy.sip.serialise import render
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
+    from proxy.engine.media import Held
     from proxy.sip.flow import Flow
-    from proxy.sip.message import Request
     from proxy.sip.stack import ServerTransaction
 
 
@@ -109,9 +110,30 @@ def _relay(core: Core, context: Context, target: Target | None, now: float) -> N
         take_own_credentials(core, context.request)
     if "p-asserted-identity" in context.request.keys:
         privacy.in_dialog(context, context.request)
+    call = context.call_of_dialog
+    if call is not None and call.media is not None and media.hold_request(core, call, context, target):
+        return
+    _send(core, context, target, now)
+
+
+def _send(core: Core, context: Context, target: Target, now: float) -> None:
     lower_max_forwards(context.request)
     context.groups = [(target,)]
     next_group(core, context, now)
+
+
+def go_on(core: Core, held: Held, now: float) -> None:
+    """A request that was held for its session description (media.py)."""
+    call, context, target = held.call, held.context, held.target
+    assert call is not None
+    assert context is not None
+    assert target is not None
+    if context.cancelled:
+        core.answer(context.txn, 487, "Request Terminated", now)
+    elif call.state >= CallState.CUTTING:
+        core.answer(context.txn, 481, "Call/Transaction Does Not Exist", now)
+    else:
+        _send(core, context, target, now)
 
 
 def _for_registrar(call: Call | None) -> bool:
@@ -177,6 +199,35 @@ def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -
     if target is None:
         core.counters.stray_requests += 1
         return
+    if (
+        call is not None
+        and dialog is not None
+        and call.media is not None
+        and media.hold_ack(core, call, dialog, from_caller, request, target)
+    ):
+        return
+    _pass_ack(core, call, dialog, from_caller, request, target, now)
+
+
+def ack_on(core: Core, held: Held, now: float) -> None:
+    """An ACK that was held for its session description (media.py); its callee waits for it in any case."""
+    request, target = held.message, held.target
+    assert isinstance(request, Request)
+    assert target is not None
+    assert held.acked is not None
+    dialog, from_caller = held.acked
+    _pass_ack(core, held.call, dialog, from_caller, request, target, now)
+
+
+def _pass_ack(
+    core: Core,
+    call: Call | None,
+    dialog: Dialog | None,
+    from_caller: bool,
+    request: Request,
+    target: Target,
+    now: float,
+) -> None:
     lower_max_forwards(request)
     if "proxy-authorization" in request.keys and not _for_registrar(call):
         take_own_credentials(core, request)

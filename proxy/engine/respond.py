@@ -15,6 +15,7 @@ from proxy.engine import (
     cseq,
     early,
     indialog,
+    media,
     passing,
     ping,
     privacy,
@@ -36,7 +37,7 @@ from proxy.engine.forward import (
 )
 from proxy.engine.lines import top_via_off
 from proxy.engine.trunks import note_failure
-from proxy.sip.message import Response
+from proxy.sip.message import Message, Response
 from proxy.sip.serialise import render
 
 if TYPE_CHECKING:
@@ -71,6 +72,26 @@ def on_response(core: Core, branch: Branch, response: Response, now: float) -> N
             branch.provisional = True
             cancel(core, branch, now)
         return
+    if context.media is not None and status > 100 and media.hold_response(core, context, branch, response):
+        if status < 200:
+            # RFC 3261 §9.1: it may be cancelled from here on, wherever the response is.
+            branch.provisional = True
+        return
+    _handle(core, context, branch, response, now)
+
+
+def go_on(core: Core, branch: Branch, message: Message, now: float) -> None:
+    """A response that was held for its session description (media.py)."""
+    assert isinstance(message, Response)
+    context = branch.context
+    if context is not None:
+        _handle(core, context, branch, message, now)
+    elif 200 <= message.status < 300 and message.cseq_method == "INVITE":
+        teardown.late_answer(core, None, branch, message, now)
+
+
+def _handle(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
+    status = response.status
     if status == 100:
         # RFC 3261 §16.7 step 2 names 101–199; a 100 stops here, but it does allow a CANCEL (§9.1).
         branch.provisional = True

@@ -10,6 +10,9 @@ from proxy.sip.message import ParseError
 
 STREAMS: Final = ("TCP", "TLS", "WS", "WSS")
 
+MEDIA_RESULTS: Final = ("done", "refused", "timeout", "down")
+"""refused: rtpengine said no. timeout: it said nothing. down: it was not asked, for it said nothing a moment ago."""
+
 
 class Sink(Protocol):
     """Called from the event loop; never raises, never waits. May call back into `send` of the socket that calls it."""
@@ -46,6 +49,7 @@ class NetCounters:
         "dropped_in",
         "dropped_out",
         "handshakes_failed",
+        "media",
         "unreachable",
     )
 
@@ -61,6 +65,9 @@ class NetCounters:
         self.connections_refused = 0
         """Connections not taken because of `connections_max`."""
         self.handshakes_failed: dict[str, int] = {failure.value: 0 for failure in HandshakeFailure}
+
+        self.media = dict.fromkeys(MEDIA_RESULTS, 0)
+        """Session descriptions for rtpengine, by what came of them."""
 
     @property
     def dropped(self) -> int:

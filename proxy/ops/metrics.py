@@ -49,6 +49,7 @@ class NetNumbers(Protocol):
     connections: dict[str, int]
     connections_refused: int
     handshakes_failed: dict[str, int]
+    media: dict[str, int]
     unreachable: int
 
 
@@ -284,7 +285,12 @@ class Metrics(Collector):
         )
         for kind, count in net.handshakes_failed.items():
             failed.add_metric([kind], count)
-        yield from (connections, failed)
+        media = CounterMetricFamily(
+            "callgate_media", "Session descriptions for rtpengine, by what came of them", labels=["result"]
+        )
+        for result, count in net.media.items():
+            media.add_metric([result], count)
+        yield from (connections, failed, media)
         yield _counter(
             "callgate_connections_refused", "Connections beyond the bound", net.connections_refused
         )

@@ -95,6 +95,10 @@ class World:
             raise RuntimeError("no")
         return NameFound(question, [], 1.0)
 
+    def ask_media(self, *asked: object) -> None:
+        # The last one is whom to tell.
+        self.done.append(("ask", *asked[:-1]))
+
     def close_flow(self, flow: Flow) -> None:
         self.done.append(("close", flow))
 

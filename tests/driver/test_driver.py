@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import pytest
@@ -17,6 +18,7 @@ from proxy.driver import driver as module
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
+    AskMedia,
     AskName,
     AskPlace,
     AskRegister,
@@ -24,9 +26,11 @@ from proxy.engine.effects import (
     CallAnswered,
     CloseFlow,
     Effect,
+    EndMedia,
     GiveTurn,
     HoldLease,
     LimitsChanged,
+    MediaAsk,
     PlanActivated,
     ReleaseLease,
     ReturnPlace,
@@ -54,6 +58,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
         world, one, register = World(), leg(), ask()
         record = CallRecord("c", "t", "a", "b", 0.0)
         limits = cast(Limits, object())
+        media = MediaAsk("offer", "token", "from", "", b"v=0", cast(Any, None))
+        world.driver.relay = cast(Any, SimpleNamespace(ask=world.ask_media, delete=world.delete))
         effects: list[Effect] = [
             Transmit(FLOW, b"1"),
             AskAdmission(one),
@@ -69,6 +75,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             LimitsChanged(limits),
             PlanActivated("alice", ("free",)),
             WriteRecord(record),
+            AskMedia(media),
+            EndMedia("token", "from"),
             CloseFlow(FLOW, "framing"),
             Transmit(FLOW, b"2"),
         ]
@@ -89,6 +97,8 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("bindings", "payer", "a@b", "user"),
             ("change", limits),
             ("record", record),
+            ("ask", "offer", "token", "from", "", b"v=0"),
+            ("delete", "token", "from"),
             ("close", FLOW),
             ("send", FLOW, b"2"),
         ]
