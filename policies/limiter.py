@@ -308,11 +308,12 @@ class Limiter:
 
     def _answer_counted(self, held: Held, reply: Any) -> None:
         if reply is NO_REPLY:
-            self._untold_yet(held)
+            if held.leg.lease in held.payer.held:
+                self._untold_yet(held)
             self._settlement.write_down(held)
             return
         self._counters.leases_lapsed += reply[3]
-        if reply[2] == 0 and held.leg.lease in held.payer.held:
+        if reply[2] == 0:
             self._settlement.bring(held)
         self._planned(held.payer, reply)
 

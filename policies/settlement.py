@@ -57,7 +57,10 @@ class Settlement:
         """Where in the spool the next batch begins: behind what could not be told, until all was tried."""
 
     def bring(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
-        """Tell the store all that is known of a leg. `outcome` None: it goes on. Times are the loop's."""
+        """Tell the store all that is known of a leg. `outcome` None: it goes on; if it is over by now nothing is told,
+        for a lease that is said to live is taken anew. Times are the loop's."""
+        if outcome is None and held.leg.lease not in held.payer.held:
+            return
         now = self._clock()
         packed = b"".join(
             (

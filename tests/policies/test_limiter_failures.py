@@ -10,6 +10,7 @@ from redis import Redis
 
 from policies.keys import mode_prefix
 from policies.lease import Leg, Outcome
+from policies.link import MISSES_MAX
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Unavailable
 from tests.policies.limited import DAY, Ask, Bench, Play, User, bench, leg
@@ -95,10 +96,10 @@ class TestStoreAway:
             await b.away()
             b.admin.flushall()
             await b.back()
+            await until(lambda: b.lines() == {"po": [rings.lease], "to": [talks.lease]})
             refused = await b.admit(leg(payer))
             assert isinstance(refused, Refused)
             assert refused.reason is Reason.LINES
-            assert b.lines() == {"po": [rings.lease], "to": [talks.lease]}
             assert b.admin.get(f"{mode_prefix('alice', 'gateway')}d:{talks.lease}") == b"dialog"
 
         play(case, lease_s=60)
@@ -267,6 +268,27 @@ class TestDoubt:
             assert refused.reason is Reason.FAIL_CALLS  # one failed and one pending, of two
 
         play(case, deadline_s=5.0)
+
+    def test_a_call_that_is_over_does_not_come_back_with_the_store(self, play: Play) -> None:
+        """Its answer and its end were both under way when the store hung; then it was said to live, and held a line for
+        another lease."""
+
+        async def case(b: Bench) -> None:
+            payer = limits(lines=1, total=limit("total_duration", DAY // 2, DAY))
+            one = leg(payer)
+            await b.admit(one)
+            b.proxy.commands.close()
+            b.limiter.answered(one, "dialog")
+            b.limiter.release(one, Outcome.SUCCESS)
+            await until(lambda: b.counters.spool_records == 2)
+            for _ in range(MISSES_MAX):
+                b.limiter.bindings("alice", "a@x", None)
+            await until(lambda: not b.limiter.up)
+            b.proxy.commands.open()
+            await until(lambda: b.limiter.up and b.counters.spool_records == 0)
+            assert isinstance(await b.admit(leg(payer)), Admitted)
+
+        play(case, deadline_s=0.1)
 
     def test_an_answer_and_an_end_that_time_out_are_carried_out_in_the_end(self, play: Play) -> None:
         async def case(b: Bench) -> None:
