@@ -138,6 +138,13 @@ class Leg:
         contact = f"Contact: <sip:{who}@{host}:{port}>"
         self._repeat("invite", written(f"INVITE {uri} SIP/2.0", [*lines, contact]), T1)
 
+    def repeat_invite(self) -> None:
+        """As if no answer had come in time: the very same INVITE again."""
+        uri, lines = self._invite_sent
+        host, port = self.agent.address
+        user = lines[2].partition("sip:")[2].partition("@")[0]
+        self._say(written(f"INVITE {uri} SIP/2.0", [*lines, f"Contact: <sip:{user}@{host}:{port}>"]))
+
     def cancel(self, reason: str = "") -> None:
         """RFC 3261 §9.1."""
         uri, lines = self._invite_sent

@@ -73,6 +73,9 @@ class Store(Protocol):
     def is_back(self) -> None:
         """With what it held."""
 
+    def is_slow(self, seconds: float) -> None:
+        """Each of its answers takes so much longer; 0 = no longer."""
+
     def is_back_empty(self) -> None:
         """It was gone, and has lost everything."""
 

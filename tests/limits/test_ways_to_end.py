@@ -12,7 +12,7 @@ from tests.limits.stage import Stage, play, seen_in
 from tests.limits.standing import Counted, Standing, bought, holds, standing
 from tests.limits.system import Bought, System
 from tests.limits.table import Table
-from tests.limits.ways import FRIEND, WAYS, Scene, Way
+from tests.limits.ways import FRIEND, NOBODY_HOME, WAYS, Scene, Way
 
 BY_NAME = {way.name: way for way in WAYS}
 
@@ -31,7 +31,7 @@ def _kinds(way: Way) -> tuple[Counted, ...]:
 
 CUSTOMERS = {_customer(way, counted): _bought(way, counted) for way in WAYS for counted in _kinds(way)}
 CUSTOMERS |= {f"{name}-callee": Bought({"lines": 1}) for name in tuple(CUSTOMERS) if "callees-limit" in name}
-CUSTOMERS[FRIEND] = Bought({"lines": 20})
+CUSTOMERS |= {FRIEND: Bought({"lines": 20}), NOBODY_HOME: Bought()}
 
 
 async def _played(way: Way, counted: Counted, stage: Stage) -> Standing:

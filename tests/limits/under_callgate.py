@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from proxy.app.control import ask
 from tests.e2e.net import PATIENCE_S, POLL_S, Net
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.e2e.store import Store
+from tests.faults.proxy import FaultProxy
 from tests.limits.system import Address, Bought, Cdr
 from tests.redis import private_redis
 
@@ -123,12 +125,12 @@ class UnderCallgate:
 
     domain, password = DOMAIN, PASSWORD
 
-    def __init__(self, net: Net, instances: list[CallgateInstance], store: Store, lease_s: float) -> None:
+    def __init__(self, net: Net, instances: list[CallgateInstance], store: Failing, lease_s: float) -> None:
         self.callers: Address = net.host(_CALLERS), net.sip_port
         self.callees: Address = net.host(_CALLEES), net.sip_port
         self.softphones: Address = net.host(_SOFTPHONES), net.sip_port
         self.instances = instances
-        self.store = Failing(store)
+        self.store = store
         self.lease_s = lease_s
 
     async def settled(self) -> None:
@@ -156,8 +158,9 @@ class UnderCallgate:
 class Failing:
     """The store's failures by name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, proxy: FaultProxy | None) -> None:
         self._store = store
+        self._proxy = proxy
 
     def hangs(self) -> None:
         self._store.fails("hangs")
@@ -168,8 +171,32 @@ class Failing:
     def is_back(self) -> None:
         self._store.is_back()
 
+    def is_slow(self, seconds: float) -> None:
+        assert self._proxy is not None, "this system was not made slowable"
+        self._proxy.delay_s = seconds
+
     def is_back_empty(self) -> None:
         self._store.is_back_empty()
+
+
+@contextmanager
+def _slowed(socket: Path, slowable: bool) -> Iterator[FaultProxy | None]:
+    """A proxy in front of the store, on a loop and thread of its own: it is there before and after the scenes."""
+    if not slowable:
+        yield None
+        return
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = FaultProxy(socket, socket.parent / "slow.sock")
+    asyncio.run_coroutine_threadsafe(proxy.listen(), loop).result()
+    try:
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.away(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @contextmanager
@@ -183,20 +210,22 @@ def under_callgate(
     lease_s: float = 10.0,
     deadline: str = "5s",
     on_store_failure: str = "refuse",
+    slowable: bool = False,
 ) -> Iterator[UnderCallgate]:
     """Instances at hosts from `first_host` on, with a store of their own."""
     tariffs = {name: Tariff(bought.limits, mode="gateway") for name, bought in customers.items()}
     how = {"lease": f"{lease_s:g}s", "deadline": deadline, "on_store_failure": on_store_failure}
-    with private_redis() as redis, Processes() as processes:
+    with private_redis() as redis, _slowed(redis.socket, slowable) as proxy, Processes() as processes:
+        url = proxy.url if proxy is not None else redis.url
         made = []
         for n in range(instances):
-            settings = _settings(net, redis.url, first_host + n, how)
+            settings = _settings(net, url, first_host + n, how)
             service = Callgate(processes, folder / f"instance{first_host + n}", settings, tariffs)
             service.launch()
             made.append(CallgateInstance(service))
         for instance in made:
             instance.service.await_ready()
-        system = UnderCallgate(net, made, Store(redis), lease_s)
+        system = UnderCallgate(net, made, Failing(Store(redis), proxy), lease_s)
         try:
             yield system
         finally:

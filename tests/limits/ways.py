@@ -350,6 +350,14 @@ async def one_more_than_there_are_lines(scene: Scene) -> None:
 
 
 FRIEND = "a-friend"
+NOBODY_HOME = "never-registers"
+
+
+@_way(_NEITHER)
+async def the_callee_is_not_registered(scene: Scene) -> None:
+    """Two legs: the caller's is taken, then there is nobody to call."""
+    call = scene.call(number=NOBODY_HOME)
+    assert (await call.caller.hears_final()).status == 480
 
 
 @_way(_NEITHER)
