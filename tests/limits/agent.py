@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from tests.limits.leg import Leg
 from tests.limits.sip import Message, response, unique
@@ -20,8 +19,8 @@ Behaviour = Callable[[Leg], None]
 """What a callee does when an INVITE comes; it may set timers of the leg (`Leg.later`)."""
 
 
-class Agent(asyncio.DatagramProtocol):
-    """Made by `Agent.at`; `close` ends it."""
+class Agent:
+    """At its address until `close`. Needs a running loop."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -29,29 +28,32 @@ class Agent(asyncio.DatagramProtocol):
         """By Call-ID."""
         self.behaviours: dict[str, Behaviour] = {}
         """What is to be done with the calls that come, by Call-ID: nobody else's is answered."""
-        self.strays: list[Message] = []
-        """Requests of no call that is known here."""
-        self._transport: asyncio.DatagramTransport | None = None
         self._answered: dict[tuple[str, str], bytes] = {}
         """Responses by branch and method, for requests that come again (RFC 3261 §17.2)."""
-
-    @classmethod
-    async def at(cls, address: Address) -> Agent:
-        agent = cls(address)
-        loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: agent, local_addr=address)
-        return agent
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         # Two hundred calls at once send more than a socket holds by itself.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._socket.setblocking(False)
+        self._socket.bind(address)
+        self._loop.add_reader(self._socket.fileno(), self.listen)
 
     def close(self) -> None:
         for leg in self.legs.values():
             leg.forget()
-        if self._transport is not None:
-            self._transport.abort()
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def listen(self) -> None:
+        """Hear all that has come: nothing is repeated while its answer lies unread."""
+        while True:
+            try:
+                data, source = self._socket.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error of what was sent to somebody who has gone
+            self._heard(data, source)
 
     def call(
         self, proxy: Address, who: str, number: str, domain: str, *, call_id: str = "", acks: bool = True
@@ -64,13 +66,15 @@ class Agent(asyncio.DatagramProtocol):
         return leg
 
     def send(self, data: bytes, to: Address) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, to)
+        try:
+            self._socket.sendto(data, to)
+        except OSError:
+            pass  # lost, as datagrams are
 
-    def datagram_received(self, data: bytes, source: Address) -> None:
+    def _heard(self, data: bytes, source: Address) -> None:
         if len(data) < 20:
             return
-        message = Message(data, asyncio.get_running_loop().time())
+        message = Message(data, self._loop.time())
         leg = self.legs.get(message.call_id)
         if leg is not None and leg.dead:
             return
@@ -95,10 +99,8 @@ class Agent(asyncio.DatagramProtocol):
                 return
         if leg is not None:
             leg.on_request(message, source)
-        else:
-            self.strays.append(message)
-            if message.method != "ACK":
-                self.reply(message, source, 481)
+        elif message.method != "ACK":
+            self.reply(message, source, 481)
 
     def reply(
         self, request: Message, to: Address, status: int, tag: str = "", extra: list[str] | None = None

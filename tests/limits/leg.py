@@ -313,7 +313,9 @@ class Leg:
         )
 
     def _again(self, key: str, data: bytes, wait: float, age: float) -> None:
-        self._repeat(key, data, wait, age=age)
+        self.agent.listen()
+        if key in self._repeated:
+            self._repeat(key, data, wait, age=age)
 
     def _stop(self, key: str) -> None:
         timer = self._repeated.pop(key, None)

@@ -162,7 +162,7 @@ Scene = Callable[[Stage], Awaitable[T]]
 
 
 async def _on_stage(system: System, scene: Scene[T]) -> T:
-    agents = [await Agent.at(address) for address in (system.callers, system.callees, system.softphones)]
+    agents = [Agent(address) for address in (system.callers, system.callees, system.softphones)]
     try:
         return await scene(Stage(system, *agents))
     finally:

@@ -22,8 +22,8 @@ from tests.limits.system import Address, Bought, Cdr
 from tests.redis import private_redis
 
 _CALLERS, _CALLEES, _SOFTPHONES, _NOBODY = Net.TRUSTED, Net.PROVIDERS, Net.SOFTPHONE, Net.PROVIDERS + 1
-T1 = "60ms"
-"""A silent side is given up after 64 of these: 3.8 s."""
+T1 = "100ms"
+"""A silent side is given up after 64 of these: 6.4 s."""
 
 
 def _settings(net: Net, url: str, host: int, store: Settings) -> Settings:
