@@ -156,7 +156,7 @@ async def talking_then_hung_up(part: Part) -> None:
     await call.hang_up()
 
 
-@_phase(budget_ms=6000)
+@_phase(budget_ms=5000)
 async def talking_all_the_while(part: Part) -> None:
     call = await part.call().talks()
     await part.weather.breaks()

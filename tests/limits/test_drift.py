@@ -21,7 +21,7 @@ from tests.limits.stage import Call, Stage, play
 from tests.limits.system import Bought, System
 from tests.limits.table import Table
 
-CALLS = 10_000 if LONG else 400
+CALLS = 10_000 if LONG else 300
 AT_ONCE = 40
 """Some of them more than their customer has lines."""
 LINES, LEFT, LEFT_S = 8, 2, 2

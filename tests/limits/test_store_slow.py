@@ -17,8 +17,8 @@ from tests.limits.table import Table
 from tests.limits.under_callgate import under_callgate
 
 LATENCY_S = 0.75
-CALLS, APART_S = 200, 0.015
-RUNNING, LIMIT_S = 10, 3.0
+CALLS, APART_S = 120, 0.012
+RUNNING, LIMIT_S = 10, 2.0
 ANSWERED_S = 0.6
 """The store's deadline is 200 ms."""
 LINES = 20
