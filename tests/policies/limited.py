@@ -127,14 +127,24 @@ class Bench:
     """A limiter, its user, its store, and what stands between."""
 
     def __init__(
-        self, limiter: Limiter, user: User, proxy: FaultProxy, counters: StoreCounters, admin: Redis
+        self,
+        limiter: Limiter,
+        user: User,
+        proxy: FaultProxy | None,
+        counters: StoreCounters,
+        admin: Redis,
     ) -> None:
         self.limiter = limiter
         self.user = user
-        self.proxy = proxy
+        self._proxy = proxy
         self.counters = counters
         self.admin = admin
         self.told: list[str] = []
+
+    @property
+    def proxy(self) -> FaultProxy:
+        assert self._proxy is not None, "nothing stands between"
+        return self._proxy
 
     async def admit(self, one: Leg) -> AdmitVerdict:
         self.limiter.admit(one)
@@ -162,10 +172,22 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(
-    redis: PrivateRedis,
+async def bench(redis: PrivateRedis, folder: Path, **options: Any) -> AsyncIterator[Bench]:
+    """Behind the fault proxy. Options as of `bench_at`."""
+    async with proxied(redis) as proxy:
+        with redis.client() as admin:
+            async with bench_at(proxy.url, admin, folder, proxy=proxy, **options) as made:
+                yield made
+
+
+@asynccontextmanager
+async def bench_at(
+    url: str,
+    admin: Redis,
     folder: Path,
     *,
+    proxy: FaultProxy | None = None,
+    user: User | None = None,
     admits: bool = False,
     deadline_s: float = 0.5,
     lease_s: float = 30.0,
@@ -173,30 +195,29 @@ async def bench(
     spool_size_max: int = 1 << 20,
     known: dict[tuple[str, Mode], Limits] | None = None,
 ) -> AsyncIterator[Bench]:
-    async with proxied(redis) as proxy:
-        user, counters, told = User(admits=admits), StoreCounters(), list[str]()
-        user.known = known or {}
-        limiter = Limiter(
-            user,
-            counters,
-            url=proxy.url,
-            instance=instance,
-            deadline_s=deadline_s,
-            lease_s=lease_s,
-            contacts_max=2,
-            spool_path=folder / "spool",
-            spool_size_max=spool_size_max,
-            tell=told.append,
-        )
-        limiter.start()
-        with redis.client() as admin:
-            made = Bench(limiter, user, proxy, counters, admin)
-            made.told = told
-            await until(lambda: limiter.up)
-            try:
-                yield made
-            finally:
-                await limiter.close()
+    """On a store of any kind."""
+    user, counters, told = user or User(admits=admits), StoreCounters(), list[str]()
+    user.known = known or {}
+    limiter = Limiter(
+        user,
+        counters,
+        url=url,
+        instance=instance,
+        deadline_s=deadline_s,
+        lease_s=lease_s,
+        contacts_max=2,
+        spool_path=folder / "spool",
+        spool_size_max=spool_size_max,
+        tell=told.append,
+    )
+    limiter.start()
+    made = Bench(limiter, user, proxy, counters, admin)
+    made.told = told
+    await until(lambda: limiter.up)
+    try:
+        yield made
+    finally:
+        await limiter.close()
 
 
 Case = Callable[[Bench], Coroutine[Any, Any, None]]
