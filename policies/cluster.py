@@ -97,6 +97,7 @@ class Cluster:
         """Raises: ValueError for a URL that is none. Needs a running loop."""
         self.up = False
         """Some node takes commands, and each was tried."""
+        self.replaceable = True
         self.url = url
         self.scripts = scripts
         self.counters = counters

@@ -315,17 +315,18 @@ class Limiter:
         self._counters.leases_lapsed += reply[3]
         if reply[2] == 0:
             self._settlement.bring(held)
+        self._settlement.counted(held)
         self._planned(held.payer, reply)
 
     def _end_counted(self, over: tuple[Held, Outcome, float], reply: Any) -> None:
-        held = over[0]
         if reply is NO_REPLY:
             self._settlement.write_down(*over)
             return
         self._counters.leases_lapsed += reply[3]
         if reply[2] == 0:
             self._settlement.bring(*over)
-        self._planned(held.payer, reply)
+        self._settlement.counted(*over)
+        self._planned(over[0].payer, reply)
 
     def _untold_yet(self, held: Held) -> None:
         """Its answer goes by the spool, which a later run settles too; what others need to end the call does not."""
@@ -381,7 +382,7 @@ class Limiter:
     def on_link_up(self) -> None:
         self._tell("the store answers")
         self._renewal.catch_up()
-        self._settlement.replay()
+        self._settlement.on_link_up()
         untold, self._untold = self._untold, {}
         for held in untold.values():
             if not held.told:

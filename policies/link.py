@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 
 import hiredis
 
+from policies.address import Address
 from policies.counters import BreakerState, StoreCounters, StoreError
 from policies.keys import command, number
 from policies.scripts import Scripts
@@ -70,6 +71,7 @@ class Link(asyncio.Protocol):
         """Raises: ValueError for a URL that is none. Needs a running loop."""
         self.up = False
         self._target = target_of(url)
+        self.replaceable = not isinstance(self._target, Address)
         self._loads = [command(b"SCRIPT", b"LOAD", script.text) for script in scripts.all()]
         self._counters = counters
         self._user = user

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ from policies.lease import Outcome
 from policies.spool import Belated, Spool, Waiting
 from policies.store import NO_REPLY, Store
 
+RETOLD_S: Final = 5.0
+"""What was counted so shortly before a connection is told once more over the next one, if that may be to another
+server: a master that replaces another has not heard of the last it did. What it has heard of is not counted again."""
+RETELL_BATCH: Final = 50
+RETELL_PAUSE_S: Final = 0.01
+"""A second of 1,000 calls a second is retold in some 0.4 s, and calls in progress pass between."""
 REPLAY_BATCH: Final = 200
 """Spooled outcomes sent at a time: some 3 ms of the store's time, so that calls in progress pass between."""
 
@@ -49,6 +56,10 @@ class Settlement:
         self._lost = lost
         self._tell = tell
         self._clock = asyncio.get_running_loop().time
+        self._recent: deque[tuple[float, _Over]] | None = deque() if store.replaceable else None
+        """What the store has counted, and when, for RETOLD_S."""
+        self._retold: deque[tuple[float, _Over]] = deque()
+        """What is to be told once more."""
         self._awaited = 0
         """Replies of this batch."""
         self._settled: list[Waiting] = []
@@ -96,6 +107,35 @@ class Settlement:
                 # It cannot be taken anew: an operator has cleared it (release-7.lua).
                 self._lost(held)
         self._planned(held.payer, reply)
+
+    def counted(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
+        """The store has said so."""
+        recent = self._recent
+        if recent is None:
+            return
+        now = self._clock()
+        recent.append((now, (held, outcome, ended_at)))
+        while recent[0][0] < now - RETOLD_S:
+            recent.popleft()
+
+    def on_link_up(self) -> None:
+        """The store answers, or another one in its place."""
+        self.replay()
+        if self._recent:
+            since = self._clock() - RETOLD_S
+            idle = not self._retold
+            self._retold.extend(one for one in self._recent if one[0] >= since)
+            self._recent.clear()
+            if idle:
+                self._retell()
+
+    def _retell(self) -> None:
+        for _ in range(min(RETELL_BATCH, len(self._retold))):
+            _, (held, outcome, ended_at) = self._retold.popleft()
+            if outcome is not None or held.leg.lease in held.payer.held:
+                self.bring(held, outcome, ended_at)
+        if self._retold:
+            asyncio.get_running_loop().call_later(RETELL_PAUSE_S, self._retell)
 
     def write_down(self, held: Held, outcome: Outcome | None = None, ended_at: float = 0.0) -> None:
         """Into the spool: the store is away. Loop times become the wall clock's, for a later run may read them."""

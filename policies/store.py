@@ -19,6 +19,8 @@ class Store(Protocol):
 
     up: bool
     """Commands are taken; in a Cluster, those of some payers at least."""
+    replaceable: bool
+    """Another server may take the place of one, and not know what that has done last."""
 
     def call(self, packed: bytes, callback: Callback, context: Any, late: Callback | None = None) -> bool:
         """Send one script's packed call, its last argument still missing. False: not sent, and neither callback will be

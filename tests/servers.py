@@ -186,6 +186,11 @@ class Watched:
         (server,) = (server for server in self.servers if server.port in ports)
         return server
 
+    def master_other_than(self, old: Server) -> Server:
+        """Waits until the sentinels have replaced it."""
+        wait_for("another master", lambda: self.master is not old)
+        return self.master
+
     def master_of(self, sentinel: Sentinel) -> int:
         """The port of the master that a sentinel tells."""
         with sentinel.client() as client:
@@ -198,8 +203,7 @@ class Watched:
         old = self.master
         with self.sentinels[0].client() as client:
             wait_for("a failover", lambda: client.execute_command("SENTINEL", "FAILOVER", "mymaster"))
-        wait_for("the failover is over", lambda: self.master is not old)
-        return self.master
+        return self.master_other_than(old)
 
     def stop(self) -> None:
         for server in (*self.sentinels, *self.servers):

@@ -1,5 +1,4 @@
-"""The limiter on a Cluster: what it does on one server it does here, for many payers, while slots move and nodes die.
-"""
+"""The limiter on a Cluster: as on one server, for many payers, while slots move and nodes die."""
 
 from __future__ import annotations
 
