@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.net import Net
+from tests.limits.form import LONG
 from tests.limits.stage import Scene, play_all
 from tests.limits.system import Bought
 from tests.limits.table import Table
@@ -16,6 +17,8 @@ from tests.limits.under_callgate import UnderCallgate, under_callgate
 
 _TABLE = pytest.StashKey[Table]()
 FOLDER = Path(__file__).parent
+# In the short form the limiter's own tests stand for it.
+collect_ignore = [] if LONG else ["test_spooled.py"]
 
 
 @pytest.fixture(scope="session")
