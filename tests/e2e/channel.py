@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from contextlib import ExitStack
+from collections import deque
 from typing import Protocol
 
-from websockets.sync.client import connect
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from config.listen import SECURE, WEBSOCKET, Certificate, Transport
 from tests.certificates import authority
@@ -77,31 +81,49 @@ class Stream:
 
 
 class Frames:
-    """WebSocket, on TCP or TLS."""
+    """WebSocket, on TCP or TLS. Without the library's own client: that reads in a thread while it writes in another,
+    and one TLS connection does not bear that; in a hundred handshakes one hung."""
 
-    def __init__(self, sock: socket.socket, scheme: str, peer: Address) -> None:
+    def __init__(self, sock: socket.socket, port: int) -> None:
         self.socket = sock
-        self._open = ExitStack()
-        self._peer = self._open.enter_context(
-            connect(
-                f"{scheme}://{SERVER_NAME}:{peer[1]}/",
-                sock=sock,
-                ssl=_trusting(None) if scheme == "wss" else None,
-                subprotocols=[Subprotocol("sip")],
-                compression=None,
-                proxy=None,
-            )
+        self._protocol = ClientProtocol(
+            parse_uri(f"ws://{SERVER_NAME}:{port}/"), subprotocols=[Subprotocol("sip")]
         )
+        self._events: deque[Event] = deque()
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+        answer = self._event()
+        assert isinstance(answer, Response), answer
+        assert self._protocol.handshake_exc is None, self._protocol.handshake_exc
 
     def send(self, data: bytes) -> None:
-        self._peer.send(data.decode())
+        self._protocol.send_text(data)
+        self._flush()
 
     def receive(self) -> bytes:
-        data = self._peer.recv(timeout=PATIENCE_S)
-        return data.encode() if isinstance(data, str) else data
+        while True:
+            frame = self._event()
+            if isinstance(frame, Frame) and frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                return bytes(frame.data)
 
     def close(self) -> None:
-        self._open.close()
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close()
+            self._flush()
+        self.socket.close()
+
+    def _event(self) -> Event:
+        while not self._events:
+            data = self.socket.recv(65535)
+            assert data, "callgate closed the connection"
+            self._protocol.receive_data(data)
+            self._events += self._protocol.events_received()
+            self._flush()
+        return self._events.popleft()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            self.socket.sendall(data)
 
 
 def open_channel(
@@ -115,11 +137,9 @@ def open_channel(
     if transport == "UDP":
         return Datagrams(sock, peer)
     sock.connect(peer)
-    if transport in WEBSOCKET:
-        return Frames(sock, transport.lower(), peer)
     if transport in SECURE:
-        return Stream(_trusting(certificate).wrap_socket(sock, server_hostname=SERVER_NAME))
-    return Stream(sock)
+        sock = _trusting(certificate).wrap_socket(sock, server_hostname=SERVER_NAME)
+    return Frames(sock, peer[1]) if transport in WEBSOCKET else Stream(sock)
 
 
 def accept(server: socket.socket, certificate: Certificate) -> Stream:

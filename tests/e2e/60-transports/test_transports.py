@@ -35,7 +35,7 @@ ROUTES: dict[Transport, str] = {
 }
 
 
-@pytest.mark.parametrize(("of_caller", "of_callee"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("of_caller", "of_callee"), PAIRS)
 def test_a_call_and_what_is_said_in_it(stage: Stage, of_caller: Transport, of_callee: Transport) -> None:
     with (
         stage.phone(name(of_caller, of_callee, "a"), transport=of_caller) as caller,
@@ -65,7 +65,7 @@ def test_a_call_and_what_is_said_in_it(stage: Stage, of_caller: Transport, of_ca
     assert stage.callgate.record(ok.call_id)["ended_by"] == "callee"
 
 
-@pytest.mark.parametrize(("of_caller", "of_callee"), ROUND, ids="-".join)
+@pytest.mark.parametrize(("of_caller", "of_callee"), ROUND)
 def test_a_cut_reaches_both_ends(stage: Stage, of_caller: Transport, of_callee: Transport) -> None:
     with (
         stage.phone(name(of_caller, of_callee, "cut"), transport=of_caller) as caller,
