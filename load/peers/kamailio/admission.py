@@ -29,6 +29,7 @@ MODE: Mode = "gateway"
 LEASE_MS = 7_200_000
 
 OUTGOING = b"1"
+NOT_AFTER = b"9999999999999"  # Kamailio knows no deadline after which a script is to do nothing
 ACCOUNT = "$fU"  # Kamailio's pseudo-variables: the user part of From
 CALL_ID = "$ci"  # … and the Call-ID, which is the lease
 
@@ -48,19 +49,21 @@ def admission(store: Store, place: Place) -> Admission:
     first = unpacked(keys.limit_arguments(limits(place), 1) + keys.lease_life(LEASE_MS))
     scripts = shipped_scripts()
 
-    def statement(script: Script, *rest: bytes) -> str:
-        sha = store.load_script(bound(script.text, first, [OUTGOING, *rest]))
-        names = [key.decode() for key in unpacked(keys.call_keys(payer(ACCOUNT), MODE))]
-        names += names[:1] * (
-            script.keys - len(names)
-        )  # KEYS[8] of admit is `state` again where it is nothing else
+    payer_keys = keys.call_keys(payer(ACCOUNT), MODE)
+    state, dialog = keys.state_key(payer(ACCOUNT), MODE), keys.dialog_key(payer(ACCOUNT), MODE, CALL_ID)
+
+    def statement(script: Script, eighth: bytes, *rest: bytes) -> str:
+        sha = store.load_script(bound(script.text, first, [OUTGOING, *rest, NOT_AFTER]))
+        names = [key.decode() for key in unpacked(payer_keys + eighth)]
         return f'redis_cmd("store", "EVALSHA {sha} {script.keys} {" ".join(names)} {CALL_ID}", "r");'
 
     return Admission(
-        admit=statement(scripts.admit, b"", b"0", b"0"),
-        answered=statement(scripts.answered),
-        ended_success=statement(scripts.ended, b"success"),
-        ended_fail=statement(scripts.ended, b"fail"),
+        # KEYS[8] of admit is `state` again where it is nothing else.
+        admit=statement(scripts.admit, state, b"", b"0", b"0"),
+        # Nobody takes Kamailio's calls over: no dialog is stored.
+        answered=statement(scripts.answered, dialog, b""),
+        ended_success=statement(scripts.ended, dialog, b"success"),
+        ended_fail=statement(scripts.ended, dialog, b"fail"),
     )
 
 
