@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import structlog
 
@@ -48,6 +48,7 @@ from proxy.engine.effects import (
     Transmit,
     WriteRecord,
 )
+from proxy.engine.engine import Engine
 from proxy.engine.events import (
     AdmissionDecided,
     BindingsFound,
@@ -73,7 +74,6 @@ from proxy.net.rtpengine import Rtpengine
 from proxy.ops.counters import CallCounters, Traffic
 from proxy.sip.flow import Flow, Local
 from proxy.sip.message import ParseError
-from proxy.sip.timers import Timers
 
 TIMER_SLACK: Final = 0.01
 """Seconds the loop timer rings after a deadline, to serve with it what is due until then: 100 rings a second at most,
@@ -87,32 +87,6 @@ REPORT_BYTES: Final = 4096
 
 _NEVER: Final = float("inf")
 _RING: Final = TimerFired()
-
-
-class Core(Protocol):
-    """What the driver needs of proxy.engine.core.Core."""
-
-    @property
-    def out(self) -> list[Effect]:
-        """The effects of the event that is, or was last, handled."""
-
-    def limits_of_payer(self, payer: str, mode: Mode, now: float, /) -> Limits | None: ...
-
-    @property
-    def instance(self) -> str:
-        """Names this process."""
-
-
-class Engine(Protocol):
-    """What the driver needs of proxy.engine.engine.Engine."""
-
-    @property
-    def core(self) -> Core: ...
-
-    @property
-    def timers(self) -> Timers: ...
-
-    def handle(self, event: Event, now: float, /) -> list[Effect]: ...
 
 
 def _nothing() -> None:
@@ -139,8 +113,8 @@ class Driver:
         """For those who want their media relayed."""
         self._engine = engine
         self._timers = engine.timers
-        self._count_in = received.count
-        self._count_out = sent.count
+        self._received = received
+        self._sent = sent
         self._calls = calls
         self._write_record = write_record
         self._clock = clock
@@ -221,7 +195,7 @@ class Driver:
     # Sink of the network ----------------------------------------------------------------------------------------------
 
     def message(self, data: bytes, flow: Flow) -> None:
-        self._count_in(data)
+        self._received.count(data)
         self.feed(MessageIn(data, flow))
 
     def flow_failed(self, flow: Flow) -> None:
@@ -273,7 +247,7 @@ class Driver:
 
     def _perform(self, effects: list[Effect]) -> None:
         senders = self._senders
-        count_out = self._count_out
+        sent = self._sent
         performers = self._performers
         remaining = iter(effects)
         while True:
@@ -282,7 +256,7 @@ class Driver:
                     if type(effect) is Transmit:
                         data = effect.data
                         senders[effect.flow.local](effect.flow, data)
-                        count_out(data)
+                        sent.count(data)
                     else:
                         performers[type(effect)](effect)
                 return
@@ -291,7 +265,7 @@ class Driver:
 
     def _transmit(self, effect: Transmit) -> None:
         self._senders[effect.flow.local](effect.flow, effect.data)
-        self._count_out(effect.data)
+        self._sent.count(effect.data)
 
     def _ask_admission(self, effect: AskAdmission) -> None:
         self._limiter.admit(effect.leg)

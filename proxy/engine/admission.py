@@ -96,7 +96,7 @@ def _call(
         now,
     )
     upstream = (
-        calls.readable_routes(request.all_values("record-route")) if "record-route" in request.keys else ()
+        calls.readable_routes(request.all_values("record-route")) if request.has("record-route") else ()
     )
     peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq

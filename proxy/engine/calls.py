@@ -13,7 +13,7 @@ from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
 from proxy.engine.lines import raw_value
 from proxy.engine.running import leave
-from proxy.sip.headers import parse_name_addr
+from proxy.sip.headers import parse_name_addr, place_of
 from proxy.sip.message import Response
 
 if TYPE_CHECKING:
@@ -145,9 +145,10 @@ def _callee(core: Core, call: Call, branch: Branch, response: Response) -> Peer:
 def routes_beyond(core: Core, response: Response) -> tuple[str, ...]:
     """The Record-Route values that proxies between us and the callee added, in the order we would use them."""
     keys = response.keys
-    if "record-route" not in keys:
+    at = place_of(keys, "record-route")
+    if at < 0:
         return ()
-    first = response.lines[keys.index("record-route")].partition(":")[2].lstrip()
+    first = response.lines[at].partition(":")[2].lstrip()
     if first.startswith(core.own_prefixes):
         return ()
     beyond: list[str] = []

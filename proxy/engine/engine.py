@@ -68,10 +68,10 @@ from proxy.sip.parse import parse
 from proxy.sip.serialise import received_via
 from proxy.sip.stack import ClientTransaction, ServerTransaction, Stack, TimerConfig
 from proxy.sip.timers import Timers
-from proxy.sip.transaction import Counters
+from proxy.sip.transaction import Counters, TransactionUser
 
 
-class Engine:
+class Engine(TransactionUser):
     """One for each process."""
 
     def __init__(

@@ -159,7 +159,7 @@ class Context:
 
 def loop_hash_of(request: Request) -> int:
     """RFC 5393 §4.2.1: a hash over what decides the routing; the topmost Via is not part of it, or it never matched."""
-    routes = request.values("route") if "route" in request.keys else ""
+    routes = request.values("route") if request.has("route") else ""
     text = f"{request.uri}|{request.from_tag}|{request.to_tag}|{request.call_id}|{request.cseq}|{routes}"
     return zlib.crc32(text.encode("latin-1"))
 
@@ -171,7 +171,7 @@ def lower_max_forwards(request: Request) -> None:
         request.lines.append(f"Max-Forwards: {DEFAULT_MAX_FORWARDS}")
         request.keys.append("max-forwards")
     else:
-        request.lines[request.keys.index("max-forwards")] = _MAX_FORWARDS[hops - 1]
+        request.lines[request.index("max-forwards")] = _MAX_FORWARDS[hops - 1]
 
 
 def forward_call(core: Core, context: Context, call: Call, permit: Permit, now: float) -> None:

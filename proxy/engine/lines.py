@@ -32,13 +32,12 @@ def remove_all(message: Message, key: str) -> None:
 
 def strip_untrusted(core: Core, request: Request, caller: Caller) -> None:
     """What a request that starts something may not carry any further, in place."""
-    keys = request.keys
     if caller.account is not None and caller.account.forward:
         # Its credentials are for its registrar's proxy, and so is the Service-Route it was given (RFC 3608 §5).
         return
-    if "proxy-authorization" in keys:
+    if request.has("proxy-authorization"):
         take_own_credentials(core, request)
-    if "route" in keys:
+    if request.has("route"):
         # We differ: RFC 3261 §16.6 step 6 would follow it; where a call goes is for the routes to say, or a caller
         # would choose its own provider.
         remove_all(request, "route")

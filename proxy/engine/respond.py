@@ -97,7 +97,7 @@ def _handle(core: Core, context: Context, branch: Branch, response: Response, no
         branch.provisional = True
     else:
         top_via_off(response)
-        if "via" not in response.keys:
+        if not response.has("via"):
             _meant_for_us(core, context, branch, response, now)
         elif status < 200:
             _provisional(core, context, branch, response, now)
@@ -289,7 +289,7 @@ def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
 def _up(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
     if branch.renumbering is not None:
         cseq.lower(response, branch.renumbering.raised)
-    if "p-asserted-identity" in response.keys:
+    if response.has("p-asserted-identity"):
         privacy.in_dialog(context, response)
     pass_up(core, context.txn, context.source, response, now)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.engine.finding import Question
 from proxy.engine.lines import remove_all
-from proxy.sip.headers import drop_first_value, parse_name_addr, split_list
+from proxy.sip.headers import drop_first_value, parse_name_addr, place_of, split_list
 from proxy.sip.message import Request
 from proxy.sip.uri import parse_uri, request_uri
 
@@ -145,8 +145,8 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
         routed = True
         _restore_request_uri(request)
     keys = request.keys
-    while "route" in keys:
-        line = request.lines[keys.index("route")]
+    while (at := place_of(keys, "route")) >= 0:
+        line = request.lines[at]
         value = line.partition(":")[2].lstrip()
         if not value.startswith(core.own_prefixes) and not _names_us(core, value):
             break
@@ -184,7 +184,7 @@ def _restore_request_uri(request: Request) -> None:
 
 def by_route_or_uri(core: Core, request: Request) -> Target | None:
     """RFC 3261 §16.6 steps 6 and 7: the topmost Route, else the Request-URI. None: neither is usable."""
-    if "route" not in request.keys:
+    if not request.has("route"):
         return hop_of(core, request.uri, request.uri)
     values = request.all_values("route")
     route = parse_name_addr(values[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.forward import loop_hash_of
+from proxy.sip.headers import place_of
 from proxy.sip.ids import loop_hash_of as hash_in_branch
 from proxy.sip.uri import scheme_of
 
@@ -40,7 +41,7 @@ def _max_forwards(core: Core, request: Request) -> Objection | None:
 def _loop(core: Core, request: Request) -> Objection | None:
     # RFC 3261 §16.3 step 4 as sharpened by RFC 5393 §4.2: our own sent-by further down and the same routing fields is
     # a loop; other fields are a spiral and fine.
-    if request.keys.count("via") < 2 and "," not in request.via.value and not _has_more_vias(request):
+    if not _has_more_vias(request):
         return None
     if request.to_tag:
         # Within a dialog the route set decides; nothing here can fork or send it round again. Max-Forwards bounds it.
@@ -59,12 +60,14 @@ def _loop(core: Core, request: Request) -> Objection | None:
 
 
 def _has_more_vias(request: Request) -> bool:
-    return "," in request.lines[request.keys.index("via")]
+    keys = request.keys
+    top = place_of(keys, "via")
+    return "," in request.lines[top] or place_of(keys[top + 1 :], "via") >= 0
 
 
 def _proxy_require(core: Core, request: Request) -> Objection | None:
     # RFC 3261 §16.3 step 5.
-    if "proxy-require" not in request.keys:
+    if not request.has("proxy-require"):
         return None
     unknown = [tag for tag in request.all_values("proxy-require") if tag.lower() not in PROXY_EXTENSIONS]
     if not unknown:
@@ -72,13 +75,11 @@ def _proxy_require(core: Core, request: Request) -> Objection | None:
     return 420, "Bad Extension", (f"Unsupported: {', '.join(unknown)}",)
 
 
-STEPS: Final = (_scheme, _max_forwards, _loop, _proxy_require)
-
-
 def validate(core: Core, request: Request) -> Objection | None:
     """The first objection, None when the request may be forwarded."""
-    for step in STEPS:
-        objection = step(core, request)
-        if objection is not None:
-            return objection
-    return None
+    return (
+        _scheme(core, request)
+        or _max_forwards(core, request)
+        or _loop(core, request)
+        or _proxy_require(core, request)
+    )

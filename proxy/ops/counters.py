@@ -7,7 +7,7 @@ Plain integers, read at scrape by metrics.py. The stack, the engine and the stor
 from __future__ import annotations
 
 import enum
-from typing import assert_never, get_args
+from typing import Final, assert_never, get_args
 
 from policies.account import Mode
 from policies.counters import Histogram
@@ -26,6 +26,8 @@ MODES: tuple[str, ...] = (*get_args(Mode), "")
 """A call's mode is its first leg's; one that ended before anybody was known to pay for it has the mode ""."""
 OUTCOMES: tuple[str, ...] = get_args(OutcomeLabel)
 
+_S: Final = ord("S")
+_SLASH: Final = ord("/")
 OTHER = "other"
 METHODS = (
     "INVITE",
@@ -68,15 +70,12 @@ class Traffic:
 
     def count(self, data: bytes) -> None:
         """One message's bytes, whole or only its beginning. Never raises."""
+        # "SIP/", which no method holds. RFC 3261 §7.2: "SIP/2.0", one space, the status code.
+        if len(data) > 8 and data[3] == _SLASH and data[0] == _S:
+            self.statuses[data[8]] += 1
+            return
         head = data[:3]
-        try:
-            if head == b"SIP":
-                # RFC 3261 §7.2: "SIP/2.0", one space, the status code.
-                self.statuses[data[8]] += 1
-            else:
-                self.heads[head] += 1
-        except (KeyError, IndexError):
-            self.heads[b"oth"] += 1
+        self.heads[head if head in self.heads else b"oth"] += 1
 
     def requests(self) -> dict[str, int]:
         """Requests by method, each of METHODS."""

@@ -159,7 +159,7 @@ class Name:
 def _by_letters() -> list[Name | None]:
     table: list[Name | None] = [None for _ in range(128 * 128)]
     for text in _COMMON_NAMES.split():
-        at = _letters(f"{text}: ....")
+        at = _letters(f"{text}: ......")
         assert table[at] is None, text
         table[at] = Name(text)
     return table

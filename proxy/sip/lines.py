@@ -46,7 +46,6 @@ _COMMON_ADDRESS: Final = re.compile(
     rf'(?:From|To): (?:"[^"\\]*+" ?+|[{TOKEN_CHARS} ]*+)<sips?:(?:[{UNRESERVED}+]++@)?[{ALNUM}][{ALNUM}.\-]*+'
     rf"(?::(?:{_PORT}))?>(?:;tag=([{TOKEN_CHARS}]++))?"
 )
-# A Record-Route value of ours as it comes back; its token makes it new in each call.
 _COMMON_ROUTE: Final = re.compile(
     rf"Route: <sip:[{ALNUM}][{ALNUM}.\-]*+(?::(?:{_PORT}))?(?:;transport=[a-z]++)?;lr(?:;c=[0-9a-f]++)?>"
 )
@@ -83,6 +82,7 @@ TAGS: Final[dict[str, str]] = {}
 CSEQS: Final[dict[str, tuple[int, str]]] = {}
 NUMBERS: Final[dict[str, int]] = {}
 GOOD_ADDRESSES: Final[dict[str, bool]] = {}
+OWN_ROUTES: Final[dict[str, bool]] = {}
 
 
 def read_start(text: str) -> StartLine | None:
@@ -128,8 +128,17 @@ def read_via(line: str) -> TopVia | None:
 
 def _plain(text: str) -> bool:
     """Whether this is a parameter's value and no more: nothing in it separates or quotes."""
-    return bool(text) and not (
-        ";" in text or "," in text or " " in text or '"' in text or "<" in text or ">" in text or "\t" in text
+    return text.isalnum() or (
+        bool(text)
+        and not (
+            ";" in text
+            or "," in text
+            or " " in text
+            or '"' in text
+            or "<" in text
+            or ">" in text
+            or "\t" in text
+        )
     )
 
 
@@ -204,13 +213,27 @@ def read_number(line: str) -> int | None:
     return remember(NUMBERS, line, int(digits or "0"))
 
 
+def _own_route(line: str) -> bool:
+    """Whether this is a Record-Route value of ours as it comes back; its token makes it new in each call."""
+    # What stands before the token is the same in all of them.
+    at = line.find(";c=")
+    if at < 0:
+        return False
+    if line[:at] in OWN_ROUTES:
+        return line.endswith(">") and line[at + 3 : -1].isalnum() and line.isascii()
+    if _COMMON_ROUTE.fullmatch(line) is None:
+        return False
+    remember(OWN_ROUTES, line[:at], True)
+    return True
+
+
 def addresses_good(key: str, method: str, lines: list[str], keys: list[str]) -> bool:
     """Whether every Contact or Route line of a request can be read."""
     at = -1
     for _ in range(keys.count(key)):
         at = keys.index(key, at + 1)
         line = lines[at]
-        if line in GOOD_ADDRESSES or _COMMON_ROUTE.fullmatch(line) is not None:
+        if line in GOOD_ADDRESSES or (key == "route" and _own_route(line)):
             continue
         text = line.partition(":")[2].strip(" \t")
         # RFC 3261 §10.2.2: the asterisk is for REGISTER alone.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 
-from proxy.sip.headers import parse_name_addrs, split_list
+from proxy.sip.headers import parse_name_addrs, place_of, split_list
 
 
 class ErrorKind(enum.Enum):
@@ -102,15 +102,19 @@ class Message:
 
     def index(self, key: str) -> int:
         """The position of the first line with this key, -1 when there is none."""
-        keys = self.keys
-        return keys.index(key) if key in keys else -1
+        return place_of(self.keys, key)
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a line."""
+        return place_of(self.keys, key) >= 0
 
     def value(self, key: str) -> str | None:
         """The text after the colon of the first such line, stripped; None when there is no such line."""
-        keys = self.keys
-        if key not in keys:
+        at = place_of(self.keys, key)
+        if at < 0:
             return None
-        return self.lines[keys.index(key)].partition(":")[2].strip(" \t")
+        line = self.lines[at]
+        return line[line.find(":") + 1 :].strip(" \t")
 
     def values(self, key: str) -> list[str]:
         """The text of every such line, not split at commas."""

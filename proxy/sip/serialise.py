@@ -44,27 +44,31 @@ def reply(
     `extra` are ready header lines ("Retry-After: 5"), a Content-Type among them when there is a body.
     """
     lines, keys = request.lines, request.keys
-    out = []
-    at = -1
-    for _ in range(keys.count("via")):
-        at = keys.index("via", at + 1)
-        out.append(lines[at])
+    out: list[str] = []
+    # A partial request may lack any of these (RFC 4475 §3.3.1) and have others twice: the first one counts.
+    from_line = to_line = call_id = cseq = timestamp = ""
+    for at, key in enumerate(keys):
+        if key == "via":
+            out.append(lines[at])
+        elif key == "from":
+            from_line = from_line or lines[at]
+        elif key == "to":
+            to_line = to_line or lines[at]
+        elif key == "call-id":
+            call_id = call_id or lines[at]
+        elif key == "cseq":
+            cseq = cseq or lines[at]
+        elif key == "timestamp":
+            timestamp = timestamp or lines[at]
     if via_value is not None and out:
         out[0] = _with_top_value(out[0], request.via.value, via_value)
-    # A partial request may lack any of these (RFC 4475 §3.3.1) and have others twice: the first one counts.
-    if "from" in keys:
-        out.append(lines[keys.index("from")])
-    if "to" in keys:
-        to_line = lines[keys.index("to")]
-        # RFC 3261 §8.2.6.2: a tag on every response but 100.
-        out.append(to_line if request.to_tag or status == 100 else f"{to_line};tag={to_tag}")
-    if "call-id" in keys:
-        out.append(lines[keys.index("call-id")])
-    if "cseq" in keys:
-        out.append(lines[keys.index("cseq")])
+    # RFC 3261 §8.2.6.2: a tag on every response but 100.
+    if to_line and not request.to_tag and status != 100:
+        to_line = f"{to_line};tag={to_tag}"
     # RFC 3261 §8.2.6.1: Timestamp goes into the 100.
-    if status == 100 and "timestamp" in keys:
-        out.append(lines[keys.index("timestamp")])
+    if status != 100:
+        timestamp = ""
+    out += [line for line in (from_line, to_line, call_id, cseq, timestamp) if line]
     out += extra
     out.append(f"Content-Length: {len(body)}")
     return render(f"SIP/2.0 {status} {reason}", out, body)

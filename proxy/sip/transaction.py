@@ -79,47 +79,57 @@ class ClientTransaction:
         return self.plan.machine.invite
 
 
-class TransactionUser(Protocol):
+class TransactionUser:
     """What the engine implements. Each call may call back into the stack: the transaction is already in its new state.
 
-    Retransmissions never arrive here, whatever the machine.
+    Retransmissions never arrive here, whatever the machine. (A base and no Protocol: so mypyc calls it directly.)
     """
 
     def on_request(self, txn: ServerTransaction, now: float) -> None:
         """A new request, neither ACK nor CANCEL, with its transaction. An INVITE wants `respond(100)` at once."""
+        raise NotImplementedError
 
     def on_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK for a 2xx: no transaction of its own, goes end to end, is never answered (RFC 3261 §17, §16.11)."""
+        raise NotImplementedError
 
     def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:
         """A CANCEL with its own transaction, to be answered: 200, or 481 when `invite` is None (RFC 3261 §9.2).
 
         `invite` may have had its final response already (`pending` is False): then the CANCEL changes nothing else.
         """
+        raise NotImplementedError
 
     def on_response(self, txn: ClientTransaction, response: Response, now: float) -> None:
         """Every 1xx (100 too), the first final, and to an INVITE every 2xx, also after another final response."""
+        raise NotImplementedError
 
     def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """A response of no transaction. It must not be forwarded (RFC 6026 §8.9, RFC 4320 §4.2)."""
+        raise NotImplementedError
 
     def on_timeout(self, txn: ClientTransaction, now: float) -> None:
         """No final response within 64*T1 of the request (Timer B, F) or of the CANCEL (RFC 3261 §9.1). Terminated."""
+        raise NotImplementedError
 
     def on_transport_error(self, txn: ClientTransaction, now: float) -> None:
         """The flow failed before a final response. Terminated. RFC 3261 §16.9: like a 503 from that branch."""
+        raise NotImplementedError
 
     def on_ack_timeout(self, txn: ServerTransaction, now: float) -> None:
         """Our 300–699 to an INVITE was never acknowledged (Timer H). Terminated."""
+        raise NotImplementedError
 
     def on_terminated(self, txn: ServerTransaction | ClientTransaction, now: float) -> None:
         """An INVITE transaction is gone; `user` is still set for the length of this call."""
+        raise NotImplementedError
 
     def on_overload(self, request: Request, flow: Flow, now: float) -> None:
         """A new request, never an ACK, beyond `TimerConfig.transactions_max`: any answer is a stateless one.
 
         The ACK for such an answer arrives by `on_ack`, for no transaction knows it.
         """
+        raise NotImplementedError
 
 
 class Sink(Protocol):

@@ -13,6 +13,7 @@ from proxy.engine.effects import (
     Effect,
     RegisterAsk,
 )
+from proxy.engine.engine import Engine
 from proxy.engine.events import Event, NameFound, TimerFired
 from proxy.engine.finding import Question
 from proxy.net.network import Network
@@ -63,7 +64,7 @@ class World:
         self.received, self.sent = Traffic(), Traffic()
         self.calls, self.loop = CallCounters(), LoopCounters()
         self.driver = Driver(
-            self.engine,
+            cast(Engine, self.engine),
             self.received,
             self.sent,
             self.calls,

@@ -9,6 +9,7 @@ from proxy.sip.message import Request, Response, TopVia
 from proxy.sip.outputs import Transmit
 from proxy.sip.stack import ClientTransaction, Counters, ServerTransaction, Stack, TimerConfig
 from proxy.sip.timers import Timers
+from proxy.sip.transaction import TransactionUser
 
 LOCAL_UDP = Local("UDP", "192.0.2.1", 5060, 4)
 LOCAL_TCP = Local("TCP", "192.0.2.1", 5060, 4)
@@ -16,7 +17,7 @@ LOCAL_TCP = Local("TCP", "192.0.2.1", 5060, 4)
 Told = tuple[Any, ...]
 
 
-class Recorder:
+class Recorder(TransactionUser):
     """A transaction user that only writes down (name, what it is about)."""
 
     def __init__(self) -> None:
