@@ -41,6 +41,13 @@ class Store:
         """Memory used for data and buffers."""
         return int(self._client.info("memory")["used_memory"])
 
+    def leases(self) -> int:
+        """Calls that hold one, of all payers (policies/keys.py)."""
+        found = 0
+        for kind in ("po", "pi", "to", "ti"):
+            found += sum(int(self._client.zcard(key)) for key in self._client.scan_iter(f"cg:{{*:{kind}"))
+        return found
+
     def keys(self) -> int:
         """How many keys there are: whether admission left its marks at all."""
         return int(self._client.dbsize())
