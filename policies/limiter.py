@@ -12,18 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from policies import keys
 from policies.account import Limits
 from policies.counters import StoreCounters
 from policies.held import Asker, Held, Payer
-from policies.heritage import Heir, Heritage
+from policies.heritage import Heritage
 from policies.lease import Leg, Outcome
+from policies.limiteruser import LimiterUser
 from policies.notices import Notices
 from policies.payers import Payers
 from policies.places import Places
-from policies.registrations import RegisterRequest, Registrations, RegistrationsUser, texts
+from policies.registrations import RegisterRequest, Registrations, texts
 from policies.renewal import Renewal
 from policies.scripts import Scripts, shipped_scripts
 from policies.settlement import Settlement
@@ -31,7 +32,7 @@ from policies.spool import Spool
 from policies.store import NO_REPLY, ignored
 from policies.stores import store_of
 from policies.turns import Turns
-from policies.verdicts import Admitted, AdmitVerdict, PlaceVerdict, Unavailable, admission_refused
+from policies.verdicts import Admitted, Unavailable, admission_refused
 
 PAYERS_MAX: Final = 20_000
 """Payers remembered without a call of theirs being up, some 1 kB each: then all such are forgotten."""
@@ -45,33 +46,6 @@ _NONCE: Final = keys.bulk(b"nonce")
 _OUTCOMES: Final = {outcome: keys.bulk(outcome.value.encode()) for outcome in Outcome}
 _SUCCESS: Final = Outcome.SUCCESS
 _SUCCESS_PACKED: Final = _OUTCOMES[Outcome.SUCCESS]
-
-
-class LimiterUser(RegistrationsUser, Heir, Protocol):
-    """Who is told what the store said: the driver, which makes events of it."""
-
-    def on_admission(self, leg: Leg, verdict: AdmitVerdict) -> None:
-        """Answer to Limiter.admit. If the leg is let through though the verdict is Unavailable, set leg.unbacked
-        before this returns: it is then held like any other, and brought into the store when that is back."""
-
-    def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
-        """When the payer's total_duration runs out: seconds from now, None = not as things stand.
-
-        Told after an answer or an end and at renewals, for payers that have the limit and calls here. `version` is
-        Redis time in ms.
-        """
-
-    def on_lease_lost(self, leg: Leg) -> None:
-        """An operator has cleared the lease; its call is to end."""
-
-    def on_turn(self, trunk: str, ours: bool | None) -> None:
-        """Answer to Turns.ask."""
-
-    def on_place(self, user: object, verdict: PlaceVerdict) -> None:
-        """Answer to Places.hold."""
-
-    def on_reload_wanted(self) -> None:
-        """Another instance has read its files again, and says that we should."""
 
 
 class Limiter:

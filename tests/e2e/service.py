@@ -26,7 +26,7 @@ DOMAIN = "example.com"
 PASSWORD = "secret"
 CREDENTIALS = {"username": "callgate", "password": "of-the-trunk"}
 """What providers know callgate by."""
-PROVIDERS = 100
+PROVIDERS = 150
 """How many a run has; each test takes one that nobody used before it."""
 
 Settings = dict[str, Any]

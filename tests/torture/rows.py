@@ -246,6 +246,10 @@ def _unfaithful(case: Case, heard: Heard, stand: Stand) -> list[str]:
         wrong.append("method or body changed")
     if got.hops != (70 if sent.hops is None else sent.hops - 1):
         wrong.append(f"Max-Forwards is {got.hops}")
+    # RFC 5393 §5.3.3: added where there is none; not within a dialog (proxy/engine/breadth.py).
+    breadth = [line for key, line in zip(got.keys, got.lines, strict=True) if key == "max-breadth"]
+    if breadth != ([] if sent.to_tag else ["Max-Breadth: 60"]):
+        wrong.append(f"breadth became {breadth}")
     routed = f"sip:{user_of(case)}@{stand.callee.host}:{stand.callee.port}"
     if got.uri not in ((sent.uri,) if sent.to_tag else (routed, f"sip:user@{stand.callee.host}")):
         wrong.append(f"Request-URI became {got.uri}")
@@ -264,7 +268,7 @@ def _unfaithful(case: Case, heard: Heard, stand: Stand) -> list[str]:
 def _shown(request: Request, start: int) -> list[str]:
     """The lines that must stay as they are; of the sender's Via all but `received` and `rport`, which are ours."""
     lines = list(zip(request.keys[start:], request.lines[start:], strict=True))
-    kept = [line for key, line in lines if key not in ("route", "max-forwards")]
+    kept = [line for key, line in lines if key not in ("route", "max-forwards", "max-breadth")]
     top = next(i for i, line in enumerate(kept) if re.match(r"(?:via|v)[ \t]*:", line, re.IGNORECASE))
     kept[top] = re.sub(r"[ \t]*;[ \t]*(?:received|rport)\b[^;,]*", "", kept[top])
     return kept

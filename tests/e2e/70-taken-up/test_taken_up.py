@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from tests.e2e.net import Net
 from tests.e2e.service import Callgate, Settings, Tariff, settings_of
 from tests.e2e.sipp import Sipp
 from tests.e2e.stage import Stage
-from tests.redis import PrivateRedis
+from tests.redis import PrivateRedis, private_redis
 
 LIMIT_S, BUDGET_S, CALLS = 7.0, 12.0, 3
 TARIFFS = {
@@ -22,6 +22,13 @@ TARIFFS = {
     "shares-outlived": Tariff({"lines": CALLS, "total_duration": f"{BUDGET_S:g}s per 1h"}, mode="gateway"),
     "hangs-up-later": Tariff({"lines": 1}, mode="gateway"),
 }
+
+
+@pytest.fixture
+def redis() -> Iterator[PrivateRedis]:
+    """Of these instances alone: any other on the same store would take up what they leave."""
+    with private_redis() as server:
+        yield server
 
 
 @pytest.fixture
