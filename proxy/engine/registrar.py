@@ -254,6 +254,9 @@ class Registrar:
     def _remember(self, registration: Registration, bindings: list[Binding]) -> None:
         """Who is registered from this flow, and until when."""
         core = self._core
+        if registration.source.gone:
+            # Its connection broke while the store was asked: FlowFailed has come and will not come again.
+            return
         hears = registration.txn.flow
         until = max((one.expires_at for one in bindings if came_by(one, hears, core.instance)), default=0.0)
         aor, now = registration.account.aor, registration.now

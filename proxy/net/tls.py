@@ -59,7 +59,7 @@ class Secured(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
-        if not self._handshakes.begin(self):
+        if not self._handshakes.begin(self, accepted=self.ready is None):
             self._socket.abort()
             return
         self._shaking = True

@@ -78,9 +78,22 @@ def test_a_pbx_registers_several_accounts_from_one_socket() -> None:
 def test_a_broken_connection_is_no_source() -> None:
     world = World()
     flow = world.tcp.get("203.0.113.9", 40000, 17)
+    flow.open = True
     world.registered(f"Contact: {CONTACT}", flow=flow)
     assert world.source(flow) == "alice@example.com"
+    flow.open = False
     world.handle(FlowFailed(flow))
+    assert world.source(flow) == ""
+
+
+def test_nor_is_one_that_broke_while_the_store_was_asked() -> None:
+    world = World()
+    flow = world.tcp.get("203.0.113.9", 40000, 17)
+    flow.open = True
+    ask = ask_in(world.register(f"Contact: {CONTACT}", flow=flow))
+    flow.open = False
+    world.handle(FlowFailed(flow))
+    world.decide(ask, Registered([record for _, _, record in ask.contacts]))
     assert world.source(flow) == ""
 
 

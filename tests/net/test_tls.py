@@ -247,6 +247,26 @@ def test_new_certificates_are_for_new_connections(authority: Authority, tls: Tls
     run(main())
 
 
+def test_a_flood_of_handshakes_does_not_keep_us_from_a_target(authority: Authority, tls: Tls) -> None:
+    async def main() -> None:
+        bounds = Bounds(handshakes_max=1)
+        async with (
+            Net(("TLS", HOST), tls=tls, bounds=bounds) as net,
+            Server(authority.issue("target", "provider.example")) as server,
+        ):
+            _, silent = await asyncio.open_connection(*net.address())
+            reader, one_more = await asyncio.open_connection(*net.address())
+            assert await ended(reader)
+            net.send(named(net, server.port, "provider.example"), b"hello")
+            theirs, _ = await server.streams.get()
+            assert await theirs.readexactly(5) == b"hello"
+            assert failures(net) == {"full": 1}
+            for each in (silent, one_more):
+                each.close()
+
+    run(main())
+
+
 class Server:
     """A peer that accepts TLS."""
 
