@@ -261,6 +261,11 @@ class Cluster:
             for old, slots in leaving.items():
                 self.detours.begin(slots, old.link)
             self._view = view
+        for node in self._nodes.values():
+            if view.ok:
+                node.link.resume()
+            else:
+                node.link.suspend("the Cluster is down: a slot is served by nobody, or most masters are away")
         now = self._loop.time()
         owners = {(host, port) for _, _, host, port in view.owners}
         for place, node in list(self._nodes.items()):

@@ -12,8 +12,8 @@ Not here: what an instance does with a call that it takes up (proxy/engine/takeo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
 
 from policies import keys
 from policies.account import Direction, Limits, Mode
@@ -116,6 +116,8 @@ class Heritage:
         self._noted: set[bytes] = set()
         """Members of our list that this run has put there."""
         self._looked_back = False
+        self._unseen: list[bytes] = []
+        """Members of our last run's list whose node of a Cluster was away."""
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -143,16 +145,24 @@ class Heritage:
 
     def on_link_up(self) -> None:
         """The store answers: the first time, the list of our last run is looked at."""
-        if not self._looked_back:
-            self._looked_back = True
-            self._go_through(_Dead(self._instance, again=True))
+        self._look_back()
         self._say_alive()
+
+    def _look_back(self) -> None:
+        """At the list of our last run; later at those that could not be looked at then."""
+        ours = _Dead(self._instance, again=True)
+        if not self._looked_back:
+            self._looked_back = self._go_through(ours)
+        elif self._unseen:
+            unseen, self._unseen = self._unseen, []
+            self._look_at(ours, unseen)
 
     def _write(self, command: bytes, member: bytes) -> None:
         self._store.plain(keys.command(command, self._index, member), ignored, None)
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._period, self._tick)
+        self._look_back()
         self._say_alive()
 
     def _say_alive(self) -> None:
@@ -163,17 +173,23 @@ class Heritage:
             self._tell(f"the instance {instance.decode()} is gone; its calls are looked after")
             self._go_through(_Dead(instance.decode(), again=False))
 
-    def _go_through(self, dead: _Dead) -> None:
-        self._store.plain(keys.command(b"SMEMBERS", keys.index_key(dead.instance)), self._listed, dead)
+    def _go_through(self, dead: _Dead) -> bool:
+        """False: the store does not take the question."""
+        return self._store.plain(keys.command(b"SMEMBERS", keys.index_key(dead.instance)), self._listed, dead)
 
     def _listed(self, dead: _Dead, reply: Any) -> None:
         if reply is NO_REPLY:
-            # Others, or we ourselves, find it again when CARE is over; our own list at the next start.
+            # Others, or we ourselves, find it again when CARE is over; our own list when the store is back.
+            self._looked_back = self._looked_back and not dead.again
             return
-        for member in reply:
+        self._look_at(dead, reply)
+
+    def _look_at(self, dead: _Dead, members: Sequence[bytes]) -> None:
+        for member in members:
             mode, _, payer = member.decode().partition(" ")
-            limits = self._heir.limits_of_payer(payer, mode)
-            if limits is None:
+            limits = self._heir.limits_of_payer(payer, cast(Mode, mode))
+            # Calls that we have by now could not be told from what our last run has left.
+            if limits is None or (dead.again and member in self._noted):
                 continue
             packed = b"".join(
                 (
@@ -188,7 +204,7 @@ class Heritage:
             if self._store.call(packed, self._found, (dead, limits, member)):
                 dead.left += 1
             else:
-                dead.lasting = True
+                self._not_seen(dead, member)
         if not dead.left:
             self._done(dead)
 
@@ -196,7 +212,7 @@ class Heritage:
         dead, limits, member = context
         dead.left -= 1
         if reply is NO_REPLY:
-            dead.lasting = True
+            self._not_seen(dead, member)
         else:
             _, exhausts_in, lapsed, lasting = reply[:4]
             self._counters.leases_lapsed += lapsed
@@ -218,6 +234,11 @@ class Heritage:
                 self._write(b"SREM", member)
         if not dead.left:
             self._done(dead)
+
+    def _not_seen(self, dead: _Dead, member: bytes) -> None:
+        dead.lasting = True
+        if dead.again:
+            self._unseen.append(member)
 
     def _done(self, dead: _Dead) -> None:
         if dead.again or dead.lasting:

@@ -97,6 +97,7 @@ class Link(asyncio.Protocol):
         self._expiry_put_off = False
         self._probe: asyncio.TimerHandle | None = None
         self._reloading = False
+        self._suspended = False
         self._greeting_left = 0
         self._greeted_at = 0.0
         self._greeted: asyncio.Future[None] = self._loop.create_future()
@@ -155,6 +156,17 @@ class Link(asyncio.Protocol):
     def fence(self, callback: Callback, context: Any) -> None:
         """`callback` is called when all that was sent before has been answered, or has missed its deadline."""
         self._send(_PING, callback, context)
+
+    def suspend(self, why: str) -> None:
+        """The server answers, but will do nothing until `resume`, or until it is connected to anew."""
+        if self.up:
+            self._suspended = True
+            self._go_down(why)
+
+    def resume(self) -> None:
+        """It does its work again."""
+        if self._suspended:
+            self._go_up()
 
     @property
     def idle(self) -> bool:
@@ -298,6 +310,7 @@ class Link(asyncio.Protocol):
 
     def _go_up(self) -> None:
         self.up = True
+        self._suspended = False
         self._misses = 0
         self._counters.breaker = BreakerState.CLOSED
         self._user.on_link_up()
@@ -354,7 +367,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._outgoing.clear()
-        self._reloading = False
+        self._reloading = self._suspended = False
         self._go_down(f"connection lost: {exc or 'closed by the store'}")
         missed, waiting = self._missed, self._waiting
         self._missed, self._waiting = deque(), deque()

@@ -236,11 +236,10 @@ def watched(tls: Certificate | None = None, passwords: tuple[str, str] = ("", ""
 class ClusterNode(Server):
     """What it holds survives its death, in a file."""
 
-    def __init__(self, folder: Path, tls: Certificate | None) -> None:
+    def __init__(self, folder: Path, tls: Certificate | None, whole: str) -> None:
         self.bus_port = server_port()
         bus = ("--cluster-port", str(self.bus_port))
-        # Without full coverage being required: those who are left go on when one is gone.
-        options = ("--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+        options = ("--cluster-node-timeout", "1000", "--cluster-require-full-coverage", whole)
         super().__init__(folder, "--cluster-enabled", "yes", *bus, *options, "--appendonly", "yes", tls=tls)
 
     def ask(self, *command: str | int) -> Any:
@@ -265,10 +264,11 @@ class ClusterNode(Server):
 class Cluster:
     """Masters that share the slots evenly."""
 
-    def __init__(self, folder: Path, tls: Certificate | None, nodes: int) -> None:
+    def __init__(self, folder: Path, tls: Certificate | None, nodes: int, whole: str) -> None:
         self._folder = folder
         self._tls = tls
-        self.nodes = [ClusterNode(folder / f"node{n}", tls) for n in range(nodes)]
+        self._whole = whole
+        self.nodes = [ClusterNode(folder / f"node{n}", tls, whole) for n in range(nodes)]
         hosts = ",".join(f"{_HOST}:{node.port}" for node in self.nodes)
         query = f"?ssl_ca_certs={tls.certificate}" if tls else ""
         self.url = f"redis{'s' if tls else ''}+cluster://{hosts}{query}"
@@ -291,7 +291,7 @@ class Cluster:
 
     def add_replica(self, master: ClusterNode) -> ClusterNode:
         """Returns when it has what its master has."""
-        replica = ClusterNode(self._folder / f"node{len(self.nodes)}", self._tls)
+        replica = ClusterNode(self._folder / f"node{len(self.nodes)}", self._tls, self._whole)
         self.nodes.append(replica)
         replica.start()
         replica.ask("CLUSTER", "MEET", _HOST, master.port, master.bus_port)
@@ -371,9 +371,10 @@ def lone_server() -> Iterator[Server]:
 
 
 @contextmanager
-def cluster_of(nodes: int = 3, tls: Certificate | None = None) -> Iterator[Cluster]:
+def cluster_of(nodes: int = 3, tls: Certificate | None = None, whole: str = "no") -> Iterator[Cluster]:
+    """`whole`: "yes" = those who are left serve nobody when one is gone (Redis's default)."""
     with tempfile.TemporaryDirectory(prefix="cg-") as folder, ExitStack() as stack:
-        made = Cluster(Path(folder), tls, nodes)
+        made = Cluster(Path(folder), tls, nodes, whole)
         stack.callback(made.stop)
         made.start()
         yield made

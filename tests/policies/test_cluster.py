@@ -247,6 +247,30 @@ class TestNodes:
 
         uvloop.run(main())
 
+    def test_a_cluster_that_serves_nobody_until_it_is_whole_is_the_store_away(self) -> None:
+        """Redis's default, cluster-require-full-coverage: one master without a replica dies, and all serve nobody."""
+
+        async def main() -> None:
+            with cluster_of(whole="yes") as nodes:
+                async with linked(nodes.url, deadline_s=0.1) as b:
+                    (kept,) = payers_on(nodes.nodes[2], 1)
+                    nodes.nodes[0].stop()
+                    b.watcher.down.clear()
+                    replies = Replies()
+                    while not b.watcher.down.is_set():
+                        b.cluster.plain(command(b"RPUSH", key(kept), b"1"), replies, None)
+                        await asyncio.sleep(0.02)
+                    assert "the Cluster is down" in b.watcher.reasons[-1]
+                    assert b.counters.away()
+                    assert not b.cluster.plain(command(b"GET", key(kept)), Replies(), None)
+                    carried_out = [reply for _, reply in replies.told if reply is not NO_REPLY]
+                    nodes.nodes[0].start()
+                    await b.watcher.up.wait()
+                    await until(lambda: b.counters.breakers() == [BreakerState.CLOSED] * 3)
+                    assert await b.ask(b"LLEN", key(kept)) == len(carried_out)
+
+        uvloop.run(main())
+
     def test_a_replica_that_becomes_master_is_found(self) -> None:
         async def main() -> None:
             with cluster_of() as nodes:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import uvloop
 from redis import Redis, RedisCluster
+from redis.crc import key_slot
 
+from policies import keys
 from policies.cluster import Cluster
+from policies.verdicts import Admitted
 from tests import servers
-from tests.policies.busy import Busy, Deaf
-from tests.policies.limited import Bench, Case, Play, bench_at
+from tests.policies.busy import Busy, Deaf, payer_named
+from tests.policies.limited import DAY, Bench, Case, Play, bench_at, leg
 from tests.policies.linked import until
+from tests.policies.scripted import limit, limits
 from tests.policies.test_limiter import TestRenewal, TestVerdicts
 from tests.servers import cluster_of, payers_on, slot_of
 
@@ -55,6 +60,17 @@ def play(nodes: servers.Cluster, redis_client: Redis, tmp_path: Path) -> Play:
         uvloop.run(main())
 
     return play
+
+
+class Listening(Deaf):
+    """Knows the last moment of exhaustion it was told of each payer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, float] = {}
+
+    def on_budget(self, payer: str, mode: str, exhausts_in: float | None, version: int) -> None:
+        self.told[payer] = exhausts_in or 0.0
 
 
 @asynccontextmanager
@@ -119,6 +135,71 @@ class TestMoves:
                 await calls.all_counted(names)
 
         run(main())
+
+
+class TestInstances:
+    def test_an_answer_elsewhere_moves_the_moment_wherever_the_payer_is(
+        self, nodes: servers.Cluster, redis_client: Redis, tmp_path: Path
+    ) -> None:
+        """What a script publishes at one node is heard at all of them."""
+
+        async def main() -> None:
+            budget = limits(total=limit("total_duration", 100_000, DAY, "both"))
+            async with AsyncExitStack() as stack:
+                instances = []
+                for number in ("1", "2"):
+                    (tmp_path / number).mkdir()
+                    made = bench_at(
+                        nodes.url,
+                        redis_client,
+                        tmp_path / number,
+                        user=Listening(),
+                        lease_s=60.0,
+                        instance=f"0000000{number}",
+                    )
+                    instances.append(await stack.enter_async_context(made))
+                one, other = instances
+                await until(
+                    lambda: sum(node.ask("PUBSUB", "NUMSUB", keys.NOTICES)[1] for node in nodes.nodes) == 2
+                )
+                for node in nodes.nodes:
+                    (name,) = payers_on(node, 1)
+                    payer = replace(budget, payer=name)
+                    for instance, left in ((one, 100), (other, 50)):
+                        talking = leg(payer)
+                        assert isinstance(await instance.admit(talking), Admitted)
+                        instance.limiter.answered(talking)
+                        told = cast(Listening, one.user).told
+                        await until(lambda: told.get(name, 0) == pytest.approx(left, abs=2))  # noqa: B023
+
+        run(main())
+
+    def test_started_again_it_finds_what_it_left_at_a_node_that_was_away(
+        self, nodes: servers.Cluster, redis_client: Redis, tmp_path: Path
+    ) -> None:
+        index = nodes.owner(key_slot(keys.index_key("00000001")))
+        gone = next(node for node in nodes.nodes if node is not index)
+        payer = payer_named(payers_on(gone, 1)[0])
+        options: dict[str, Any] = {"known": {(payer.payer, payer.mode): payer}, "lease_s": 20.0}
+        talking = leg(payer, lease="00000001a")
+
+        async def first_life() -> None:
+            async with bench_at(nodes.url, redis_client, tmp_path, user=Deaf(), **options) as b:
+                await b.admit(talking)
+                b.limiter.answered(talking, "dialog")
+
+        async def second_life() -> None:
+            async with bench_at(nodes.url, redis_client, tmp_path, user=Deaf(), **options) as b:
+                assert not isinstance(await b.admit(leg(payer)), Admitted)
+                assert b.user.inherited == []
+                gone.start()
+                await until(lambda: len(b.user.inherited) == 1)
+                [call] = b.user.inherited
+                assert (call.lease, call.held) == (talking.lease, True)
+
+        run(first_life())
+        gone.stop()
+        run(second_life())
 
 
 class TestNodes:
