@@ -4,6 +4,8 @@ Who pays a leg was decided when it was admitted, and stays: its lease is among t
 resolved again, and each of its calls feels it at once: its call_duration is counted from its answer as if it had always
 been what it is now, the limiter plans total_duration anew, and a payer without a plan for the mode keeps no call.
 What speaks against new calls only (lines, numbers of calls, Workers, a disabled group) ends none that runs.
+
+Not here: calls taken up without their lease (takeover.py); those keep the end they were taken up with.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from load.processes import Processes
+from proxy.app.control import ask
 from tests.e2e.service import PASSWORD, Callgate, Settings, write_yaml
 
 
@@ -27,14 +28,10 @@ class Files(Callgate):
 
     def reload_and_wait(self) -> float:
         """Has it read its files again; returns when it had, in Unix seconds."""
-        before = self._reloads()
         self.write()
-        self.reload()
-        self.until("reloaded", lambda: self._reloads() > before)
+        found = ask(self.folder / "admin.sock", "POST", "/reload")
+        assert found["reloaded"], found["problems"]
         return time.time()
-
-    def _reloads(self) -> int:
-        return sum(line["event"] == "reloaded" for line in self.log())
 
 
 def subscriber(*users: str, plan: str = "", mode: str = "softphone", **more: object) -> Settings:

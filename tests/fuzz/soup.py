@@ -56,7 +56,10 @@ PLANS: dict[str, Any] = {
         "categories": {
             "softphone": {"call_duration": "30s", "total_duration": "5m per 1d", "fail_calls": "5 per 1h"},
             "gateway": {"lines": 3, "total_duration": "10m per 1d"},
-        }
+            "group": {},
+        },
+        "all_workers": True,
+        "group_size": 1,
     },
     "evening": {
         "categories": {"softphone": {"call_duration": "50s"}, "gateway": {"total_duration": "unlimited"}}
@@ -67,7 +70,10 @@ OTHER_PLANS: dict[str, Any] = {
         "categories": {
             "softphone": {"call_duration": "10s", "success_calls": "50 per 1h"},
             "gateway": {"lines": 1, "call_duration": "40s", "total_duration": "2m per 1d"},
-        }
+            "group": {},
+        },
+        "all_workers": True,
+        "group_size": 1,
     },
     "evening": {"categories": {"softphone": {"total_duration": "20m per 1d"}}},
 }
@@ -85,7 +91,7 @@ def _subscriber(name: str, mode: str, **more: Any) -> dict[str, Any]:
 
 SUBSCRIBERS: dict[str, Any] = {
     "alice": _subscriber("alice", "softphone"),
-    "bob": _subscriber("bob", "gateway"),
+    "bob": {**_subscriber("bob", "gateway"), "group": {"members": ["alice"]}},
     "off": _subscriber("off", "softphone", disabled=True),
     "poor": {"accounts": [{"user": "poor", "password": "secret", "mode": "softphone"}]},
 }
@@ -106,7 +112,10 @@ TRUNKS: dict[str, Any] = {
 }
 
 
-HEALTH: dict[str, Any] = {"every": "20s", "failures": 1}
+OTHER_TRUNKS: dict[str, Any] = {
+    "named": {**TRUNKS["named"], "health": {"every": "20s", "failures": 1}},
+    "provider": {**TRUNKS["provider"], "worker": "of-bob"},
+}
 
 
 @lru_cache
@@ -117,7 +126,8 @@ def snapshot(number: int, on_store_failure: str) -> Snapshot:
             "domains": ["example.com", "example.net"],
             "listen": ["udp://192.0.2.1:5060"],
             "store": {"on_store_failure": on_store_failure},
-            "trunks": TRUNKS | ({"named": {**TRUNKS["named"], "health": HEALTH}} if number else {}),
+            "workers": {"of-bob": {"kind": "private", "owner": "bob", "granted_to": ["group bob"]}},
+            "trunks": TRUNKS | (OTHER_TRUNKS if number else {}),
             "routes": [{"match": "^9", "to": "named"}, {"match": "^[0-9]+$", "to": "provider"}],
             "auth": {"invite": ("digest", "registered_source")[number]},
             "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},

@@ -40,12 +40,14 @@ PLANS: Settings = {
     "begins": option(call_duration="4s"),
     "short": option(call_duration="2s"),
     "far": option(call_duration="1m"),
+    "counted": {"categories": {"softphone": {"success_calls": {"value": "1 per 1h", "mutable": True}}}},
+    "more": option(success_calls="5 per 1h"),
     "free": {"auto_activate": True, "categories": {"gateway": {}}},
 }
 SUBSCRIBERS: Settings = {
     name: subscriber(name, plan=name) for name in ("grows", "shrinks", "lifted", "drained", "moved", "far")
 }
-SUBSCRIBERS |= {name: subscriber(name) for name in ("ends", "begins")}
+SUBSCRIBERS |= {name: subscriber(name) for name in ("ends", "begins", "counted")}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,36 @@ def test_a_mutable_value_is_chosen_anew(stages: list[Stage], service: Files) -> 
     service.subscribers["moved"]["activations"][0]["options"] = {"softphone.call_duration": "2s"}
     service.reload_and_wait()
     assert 2.0 - 0.05 <= talked(caller, cut(caller, callee, "call_duration reached")) <= 2.0 + WITHIN_S
+
+
+def test_a_counter_outlives_its_value_and_waits_for_its_activation(
+    stages: list[Stage], service: Files
+) -> None:
+    """One call of 1; raised to 2: one more. Another plan wins with its own counter, ends, and the two still count."""
+    first = {"plan": "counted", "since": "2020-01-01"}
+
+    def bought(*activations: Settings) -> None:
+        service.subscribers["counted"] = {**subscriber("counted"), "activations": list(activations)}
+        service.reload_and_wait()
+
+    def called() -> str:
+        """What a call is answered."""
+        caller = stages[0].caller("through-or-refused", who="counted", number=provider.number, hold_s=0.05)
+        caller.succeeds()
+        finals = [one for one in caller.received("SIP/2.0 ") if one.status >= 200]
+        return next(one.start.removeprefix("SIP/2.0 ") for one in finals if "INVITE" in one.value("CSeq"))
+
+    refused = "402 Amount of success calls is exceeded"
+    provider = stages[0].provider()
+    stages[0].callee(provider, calls=3)
+    bought(first)
+    assert [called(), called()] == ["200 OK", refused]
+    bought({**first, "options": {"softphone.success_calls": "2 per 1h"}})
+    assert [called(), called()] == ["200 OK", refused]
+    bought(first, {"plan": "more", "since": "2020-01-01"})
+    assert called() == "200 OK"
+    bought({**first, "options": {"softphone.success_calls": "2 per 1h"}})
+    assert called() == refused
 
 
 def test_callgate_reload_is_heard_by_every_instance(stages: list[Stage], instances: list[Files]) -> None:
