@@ -211,11 +211,7 @@ class Limiter:
 
     def change(self, limits: Limits) -> None:
         """Other limits are in force for a payer with calls here. At once its budget is planned anew: on_budget."""
-        payer = self._payer(limits)
-        if payer.held and self._link.up:
-            self._renewal.ask(payer)
-        elif payer.held:
-            self._renewal.renew_soon(next(iter(payer.held.values())))
+        self._renewal.plan_anew(self._payer(limits))
 
     def _payer(self, limits: Limits) -> Payer:
         key = (limits.payer, limits.mode)

@@ -95,6 +95,13 @@ class Renewal:
         if self._store.call(packed, self._told, payer):
             payer.asked = 1
 
+    def plan_anew(self, payer: Payer) -> None:
+        """Its limits have changed: as `ask`, or with the first renewal when the store is back."""
+        if payer.held and self._store.up:
+            self.ask(payer)
+        elif payer.held:
+            self.renew_soon(next(iter(payer.held.values())))
+
     def _told(self, payer: Payer, reply: Any) -> None:
         again, payer.asked = payer.asked == 2, 0
         if reply is not NO_REPLY:
