@@ -47,7 +47,8 @@ class Notices:
 
     async def _listen(self) -> None:
         for attempt in itertools.count():
-            with suppress(RedisError, OSError, TimeoutError):
+            # RuntimeError: uvloop's word for writing to a connection that has just been closed.
+            with suppress(RedisError, OSError, TimeoutError, RuntimeError):
                 await self._listen_at(await server_url(self._url, attempt))
             await asyncio.sleep(PAUSE_S)
 
