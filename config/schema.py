@@ -193,6 +193,19 @@ class Auth(Model):
         return self
 
 
+def _ping_of(raw: object) -> object:
+    return 0.0 if raw is False or (isinstance(raw, str) and raw.lower() in ("off", "no", "false")) else raw
+
+
+class Nat(Model):
+    """Clients behind NAT."""
+
+    ping: Annotated[float, seconds(0, 3600), BeforeValidator(_ping_of)] = 30.0
+    """Seconds between OPTIONS to phones that registered over UDP from behind NAT; 0 = off."""
+    flow_timer: Annotated[float, seconds(10, 3600)] = 120.0
+    """Seconds: what clients of RFC 5626 are told for their pings over streams."""
+
+
 class Registrar(Model):
     """How long registrations last."""
 
@@ -322,6 +335,7 @@ class Config(Model):
     workers: Annotated[dict[Name, Worker], mapped] = Field(default_factory=dict)
     auth: Auth = Auth()
     registrar: Registrar = Registrar()
+    nat: Nat = Nat()
     timers: Timers = Timers()
     rtpengine: Rtpengine | None = None
     session_timers: SessionTimers = SessionTimers()

@@ -17,7 +17,9 @@ _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin"
 PACKAGES = {
     "baresip": "baresip-core",
     "chromium": "chromium",
+    "ip": "iproute2",
     "kamailio": "kamailio",
+    "nft": "nftables",
     "npm": "npm",
     "prometheus": "prometheus",
     "promtool": "prometheus",

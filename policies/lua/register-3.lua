@@ -42,14 +42,17 @@ for i = 9, #ARGV - 1, 3 do
   end
 end
 
-local answer, last = {0}, 0
-for _, binding in pairs(live) do
+-- RFC 5626: the flows of one device have keys `<device>|<number>`; a device is one contact of so many, with a few flows.
+local answer, last, devices, count = {0}, 0, {}, 0
+for key, binding in pairs(live) do
+  local device = string.match(key, '^(.+)|%d+$') or key
+  if not devices[device] then devices[device], count = true, count + 1 end
   local _, _, _, record = parsed(binding.text)
   answer[#answer + 1] = record
   last = math.max(last, binding.expires)
 end
 if #added > 0 then
-  if #answer - 1 > tonumber(ARGV[7]) then return {4} end
+  if count > tonumber(ARGV[7]) or #answer - 1 > 4 * tonumber(ARGV[7]) then return {4} end
   call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
   local accounts_max = tonumber(ARGV[1])
   if accounts_max > 0 and not call('ZSCORE', KEYS[1], ARGV[2]) and call('ZCARD', KEYS[1]) >= accounts_max then return {1} end

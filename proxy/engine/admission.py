@@ -16,7 +16,7 @@ from policies.payer import workers_of
 from policies.reasons import Reason
 from policies.verdicts import Admitted, AdmitVerdict, Refused, Replayed, Unavailable
 from proxy.engine import breadth, calls, media, privacy, replaces, session
-from proxy.engine.bindings import Binding, flow_of, read_records, targets
+from proxy.engine.bindings import Binding, devices, flow_of, read_records
 from proxy.engine.call import Call, CallState, Peer, Permit
 from proxy.engine.effects import AskAdmission, AskBindings, WriteRecord
 from proxy.engine.facts import Callee, Caller, callee_of, challenge
@@ -267,18 +267,36 @@ def bindings_found(core: Core, call: Call, bindings: list[str] | None, now: floa
 def binding_targets(core: Core, records: list[str]) -> list[Sequence[Target]]:
     """Groups of targets, the first to try last; over the flows the contacts registered from."""
     groups: list[Sequence[Target]] = []
-    for bindings in reversed(targets(read_records(records))):
-        group = [target for binding in bindings if (target := _binding_target(core, binding)) is not None]
+    for found in reversed(devices(read_records(records))):
+        group = [target for device in found if (target := _device_target(core, device)) is not None]
         if group:
             groups.append(group)
     return groups
+
+
+def _device_target(core: Core, bindings: Sequence[Binding]) -> Target | None:
+    """Where a device is called; its other flows are for when this one fails (RFC 5626 §7)."""
+    if len(bindings) == 1:
+        return _binding_target(core, bindings[0])
+    reached = [target for binding in bindings if (target := _binding_target(core, binding)) is not None]
+    if not reached:
+        return None
+    first, others = reached[0], reached[1:]
+    first.ways = tuple(
+        other.flow
+        for other in others
+        if other.flow is not None and (other.uri, other.routes) == (first.uri, first.routes)
+    )
+    return first
 
 
 def _binding_target(core: Core, binding: Binding) -> Target | None:
     flow = flow_of(binding, core.instance, core.flows)
     if flow is None:
         return _by_contact(core, binding)
-    return Target(binding.uri, flow, flow.transport, flow.host, flow.port)
+    # RFC 3327 §5.3: the way back by the proxies it came by; its flow is that of the nearest one.
+    routes = (f"Route: {binding.path}",) if binding.path else ()
+    return Target(binding.uri, flow, flow.transport, flow.host, flow.port, routes)
 
 
 def _by_contact(core: Core, binding: Binding) -> Target | None:

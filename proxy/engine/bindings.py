@@ -94,7 +94,7 @@ class Binding:
         """+sip.instance (RFC 5626 §4.1), "" when absent."""
         self.reg_id = reg_id
         self.path = path
-        """RFC 3327; always "" as yet."""
+        """The Path values (RFC 3327) in one line, "" when it came straight from the client."""
         self.agent = agent
         """User-Agent, for people."""
 
@@ -206,25 +206,24 @@ def contact_key(uri: str) -> str:
     return f"{parsed.scheme}:{user}{password}@{host}{port};{';'.join(sorted(params))}?{headers}"
 
 
-def targets(bindings: Sequence[Binding]) -> list[list[Binding]]:
-    """Groups to be tried one after the other, the contacts within a group at once (RFC 3261 §16.6: by q).
+def devices(bindings: Sequence[Binding]) -> list[list[list[Binding]]]:
+    """Groups of devices to be tried one after the other, those within a group at once (RFC 3261 §16.6: by q).
 
-    A device (+sip.instance) that is there more than once is called where it registered last (RFC 5626 §7). Contacts
-    that are not sip URIs are left out.
+    A device (+sip.instance) that registered more than once, over several flows say, is called by one binding at a time
+    (RFC 5626 §7): they stand in their order, the newest first. Contacts that are not sip URIs are left out.
     """
     if len(bindings) == 1 and bindings[0].uri[:4].lower() == "sip:":
-        return [[bindings[0]]]
-    newest: dict[str, Binding] = {}
+        return [[[bindings[0]]]]
+    found: dict[str, list[Binding]] = {}
     for number, binding in enumerate(bindings):
-        if binding.uri[:4].lower() != "sip:":
-            continue
-        device = binding.sip_instance or str(number)
-        other = newest.get(device)
-        if other is None or binding.updated_at >= other.updated_at:
-            newest[device] = binding
-    groups: dict[int, list[Binding]] = {}
-    for binding in newest.values():
-        groups.setdefault(binding.q, []).append(binding)
+        if binding.uri[:4].lower() == "sip:":
+            found.setdefault(binding.sip_instance or str(number), []).append(binding)
+    groups: dict[int, list[list[Binding]]] = {}
+    for device in found.values():
+        # What was registered in the same moment keeps its order turned round, so that the last one counts.
+        device.reverse()
+        device.sort(key=lambda binding: -binding.updated_at)
+        groups.setdefault(device[0].q, []).append(device)
     return [groups[q] for q in sorted(groups, reverse=True)]
 
 

@@ -9,7 +9,7 @@ from policies.reasons import Reason
 from proxy.engine.bindings import Binding, contact_key, registered_contact, to_record
 from proxy.engine.registration import Answer, Go, Registration, refusal
 from proxy.sip.headers import NameAddr, parse_delta, parse_name_addr, parse_q
-from proxy.sip.uri import request_uri
+from proxy.sip.uri import parse_uri, request_uri
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -35,8 +35,11 @@ class Asked:
         """Seconds asked for, 0 = to be removed."""
 
 
-def read_contacts(core: Core, registration: Registration) -> list[Asked] | Answer:
-    """What is asked for each contact; `registration.remove_all` is set for `*`."""
+def read_contacts(core: Core, registration: Registration, flows: bool) -> list[Asked] | Answer:
+    """What is asked for each contact; `registration.remove_all` is set for `*`.
+
+    `flows`: reg-id counts (RFC 5626 §6): a binding is a flow of a device then, whatever contact it has.
+    """
     request = registration.request
     values = request.all_values("contact")
     header = request.value("expires")
@@ -58,10 +61,37 @@ def read_contacts(core: Core, registration: Registration) -> list[Asked] | Answe
         if contact.uri[:5].lower() == "sips:":
             # RFC 5630 §5.2: not under a Request-URI that is none, and we take no other (validate.py).
             return Answer(400, "sips Contact Wants sips Request-URI")
-        key = contact_key(contact.uri)
+        key = (flow_key(contact) if flows else "") or contact_key(contact.uri)
         # The same contact twice is one binding; the later value holds.
         found[key] = Asked(key, value, contact, expires_of(contact, header, default))
-    return list(found.values())
+    asked = list(found.values())
+    if flows and sum(one.expires > 0 for one in asked) > 1 and any("|" in one.key for one in asked):
+        # RFC 5626 §6: a registration is of one flow.
+        return Answer(400, "One Contact With reg-id At A Time")
+    return asked
+
+
+def flow_key(contact: NameAddr) -> str:
+    """What tells flows of devices apart: instance and reg-id (RFC 5626 §6); "" for a contact that is none.
+
+    register-3.lua counts what stands before the last `|` as one device.
+    """
+    instance, number = contact.params.get("+sip.instance") or "", contact.params.get("reg-id") or ""
+    if not instance or not number.isascii() or not number.isdecimal() or len(number) > 10 or not int(number):
+        # §6: a reg-id without an instance is ignored; §11.1: a number from 1 up.
+        return ""
+    return f"{instance}|{int(number)}"
+
+
+def is_first_hop(registration: Registration) -> bool:
+    """Whether the client sent it to us itself: RFC 5626 §6 has the Via header say so."""
+    request = registration.request
+    return request.keys.count("via") == 1 and "," not in request.lines[request.keys.index("via")]
+
+
+def knows(registration: Registration, tag: str) -> bool:
+    """Whether the client's Supported has this option tag."""
+    return any(value.lower() == tag for value in registration.request.all_values("supported"))
 
 
 def expires_of(contact: NameAddr, header: str | None, default: int) -> int:
@@ -77,9 +107,18 @@ def expires_of(contact: NameAddr, header: str | None, default: int) -> int:
 
 def grant(core: Core, registration: Registration) -> Answer | Go:
     """Our own registrar's part: no interval is too brief, none too long."""
-    asked = read_contacts(core, registration)
+    request = registration.request
+    registration.path = request.all_values("path") if "path" in request.keys else []
+    if any(parse_name_addr(value) is None or "<" not in value for value in registration.path):
+        return Answer(400, "Bad Path")
+    flows = is_first_hop(registration) or _has_ob(registration.path)
+    asked = read_contacts(core, registration, flows)
     if isinstance(asked, Answer):
         return asked
+    if not flows and knows(registration, "outbound") and any(flow_key(one.contact) for one in asked):
+        # RFC 5626 §6, §11.6: the client may register without reg-id then.
+        return Answer(439, "First Hop Lacks Outbound Support")
+    registration.outbound = knows(registration, "outbound") and any("|" in one.key for one in asked)
     settings = core.snapshot.config.registrar
     for one in asked:
         if 0 < one.expires < settings.expires_min and one.expires < HOUR:
@@ -87,6 +126,13 @@ def grant(core: Core, registration: Registration) -> Answer | Go:
         expires = min(one.expires, int(settings.expires_max))
         registration.contacts.append((one.key, expires, record_of(core, registration, one, expires)))
     return Go.CONTINUE
+
+
+def _has_ob(path: list[str]) -> bool:
+    """RFC 5626 §6: whether the proxy nearest to the client (the last value, RFC 3327 §5.2) keeps its flow."""
+    nearest = parse_name_addr(path[-1]) if path else None
+    uri = parse_uri(nearest.uri) if nearest is not None else None
+    return uri is not None and "ob" in uri.params
 
 
 def record_of(core: Core, registration: Registration, asked: Asked, expires: int) -> str:
@@ -110,6 +156,7 @@ def record_of(core: Core, registration: Registration, asked: Asked, expires: int
             instance=core.instance,
             sip_instance=contact.params.get("+sip.instance") or "",
             reg_id=contact.params.get("reg-id") or "",
+            path=", ".join(registration.path),
             agent=(registration.request.value("user-agent") or "")[:AGENT_MAX],
         )
     )

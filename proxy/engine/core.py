@@ -24,6 +24,7 @@ from proxy.engine.digest import Digest
 from proxy.engine.effects import Effect, PlanActivated
 from proxy.engine.finding import Finder
 from proxy.engine.health import Health
+from proxy.engine.nat import NatPings
 from proxy.engine.reach import Reach
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
@@ -76,6 +77,7 @@ class Core:
         "ids",
         "instance",
         "name",
+        "natted",
         "on_ack_overdue",
         "on_branch_failed",
         "on_budget",
@@ -148,6 +150,8 @@ class Core:
         """Signs flow tokens; the engine sets it."""
         self.rng = rng
         self.ids = Ids(rng)
+        self.natted = NatPings(self)
+        """Phones behind NAT that are pinged."""
         self.out: list[Effect] = []
         self.counters = EngineCounters()
         self.flows = tuple(tables)

@@ -16,6 +16,8 @@ class EngineCounters:
         "crossed",
         "late_answers",
         "parse_errors",
+        "pings_answered",
+        "pings_sent",
         "registrations",
         "stray_requests",
         "teardowns_failed",
@@ -36,6 +38,9 @@ class EngineCounters:
         """Every ParseError, answered or not."""
         self.registrations: dict[Result, int] = dict.fromkeys(Result, 0)
         """What came of REGISTERs of our own."""
+        self.pings_answered = 0
+        """Answers to OPTIONS that keep the mappings of NATs open."""
+        self.pings_sent = 0
         self.stray_requests = 0
         """ACKs and in-dialog requests that belong to nothing of ours."""
         self.teardowns_failed = 0

@@ -203,7 +203,7 @@ class Engine(TransactionUser):
             return
         routed, token, flow_token = take_own_routes(core, request)
         if request.to_tag:
-            indialog.on_request(core, txn, source, routed, token, now)
+            indialog.on_request(core, txn, source, routed, token, flow_token, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
             fresh.on_request(core, txn, source, False, now, flow_token)
 
@@ -259,6 +259,8 @@ class Engine(TransactionUser):
 
     def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """TransactionUser. RFC 6026 §8.9: never forwarded; the stack has counted it."""
+        if self.core.natted.answered(response):
+            self.stack_counters.strays -= 1
 
     def on_timeout(self, txn: ClientTransaction, now: float) -> None:
         """TransactionUser. RFC 3261 §16.7: as if a 408 had come."""

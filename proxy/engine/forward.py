@@ -16,6 +16,7 @@ from proxy.engine import cseq
 from proxy.engine.breadth import share_out
 from proxy.engine.cseq import Renumbering
 from proxy.engine.finding import find
+from proxy.engine.flowtoken import both_sides
 from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
 from proxy.sip.grammar import MAX_FORWARDS_MAX
 from proxy.sip.message import Request, Response, TopVia
@@ -232,10 +233,13 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
         if context.registration is not None:
             # RFC 3327 §5.2: as a Record-Route, for calls that come later. One value: its token knows the other side.
             lines.append(f"Path: {text.route_prefix}{parameters}")
+        elif parameters == ">":
+            # RFC 5626 §5.3.2: no call remembers this dialog, so its routes say themselves where its clients are.
+            lines += both_sides(core, context.source, flow)
         else:
             # RFC 3261 §16.6 step 4.
             lines.append(text.record_route + parameters)
-        if context.source.local is not flow.local and context.registration is None:
+        if context.source.local is not flow.local and context.call is not None:
             # RFC 5658 §3.1: both sides when the transport or family changes, so that each finds its own socket.
             lines.append(core.texts[context.source.local].record_route + parameters)
     lines += target.routes

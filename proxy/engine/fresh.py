@@ -53,6 +53,10 @@ def on_request(
     match caller:
         case Caller():
             callee = callee_for(core, caller, request, flow_token)
+            if flow_token and callee.edge is None:
+                # RFC 5626 §5.3.1: "If the flow token has been tampered with".
+                core.answer(txn, 403, "Forbidden", now)
+                return
             start = admission.new_call if invite else relay.relay
             start(core, txn, source, caller, callee, now)
         case Unproved():

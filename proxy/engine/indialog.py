@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.engine import calls, cseq, finding, media, privacy, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
+from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
@@ -45,14 +46,20 @@ def find(core: Core, request: Request, token: str) -> tuple[Call | None, Dialog 
 
 
 def on_request(
-    core: Core, txn: ServerTransaction, source: Flow, routed: bool, token: str, now: float
+    core: Core,
+    txn: ServerTransaction,
+    source: Flow,
+    routed: bool,
+    token: str,
+    flow_token: str,
+    now: float,
 ) -> None:
     """A request with a To tag. `routed`: it carried a Route of ours."""
     request = txn.request
     assert request is not None
     call, dialog, from_caller = find(core, request, token)
     if call is None or dialog is None:
-        _of_no_call(core, txn, source, routed, now)
+        _of_no_call(core, txn, source, routed, flow_token, now)
         return
     sender = call.caller if from_caller else dialog.callee
     if request.cseq > sender.cseq:
@@ -84,7 +91,9 @@ def on_request(
     _relay(core, context, target, now)
 
 
-def _of_no_call(core: Core, txn: ServerTransaction, source: Flow, routed: bool, now: float) -> None:
+def _of_no_call(
+    core: Core, txn: ServerTransaction, source: Flow, routed: bool, flow_token: str, now: float
+) -> None:
     """A dialog we know nothing of: of a subscription, or of a call from before a restart.
 
     An INVITE does not pass: with a made-up To tag it would be a call that nobody admitted.
@@ -95,7 +104,19 @@ def _of_no_call(core: Core, txn: ServerTransaction, source: Flow, routed: bool, 
     if not routed or request.method == "INVITE":
         core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
         return
-    _relay(core, Context(txn, request, source), by_route_or_uri(core, request), now)
+    edge = read_token(core, flow_token) if flow_token else None
+    if flow_token and (edge is None or edge.flow is None or edge.flow.gone):
+        # RFC 5626 §5.3.1: tampered with, or gone.
+        core.answer(txn, *((403, "Forbidden") if edge is None else (430, "Flow Failed")), now)
+        return
+    if edge is not None and edge.flow is not None and edge.flow is not source and "route" not in request.keys:
+        # §5.3.1: to the client, over the flow that is known to reach it, whatever its Contact says.
+        flow = edge.flow
+        target: Target | None = Target(request.uri, flow, flow.transport, flow.host, flow.port)
+    else:
+        # §5.3.2: from it.
+        target = by_route_or_uri(core, request)
+    _relay(core, Context(txn, request, source), target, now)
 
 
 def _relay(core: Core, context: Context, target: Target | None, now: float) -> None:

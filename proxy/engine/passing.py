@@ -16,7 +16,16 @@ from policies.account import NoPlan
 from policies.reasons import Reason
 from policies.verdicts import PlaceHeld, RegisterRefused, Unavailable
 from proxy.engine.bindings import contact_key
-from proxy.engine.contacts import HOUR, Asked, expires_of, read_contacts, record_of
+from proxy.engine.contacts import (
+    HOUR,
+    Asked,
+    expires_of,
+    flow_key,
+    is_first_hop,
+    knows,
+    read_contacts,
+    record_of,
+)
 from proxy.engine.effects import AskPlace, AskRegister, RegisterAsk, ReturnPlace
 from proxy.engine.flowtoken import token_of
 from proxy.engine.forward import Context, lower_max_forwards, next_group
@@ -57,7 +66,7 @@ def begin(core: Core, registration: Registration) -> Answer | Go:
     if isinstance(limits, NoPlan):
         return refusal(core, Reason.NO_PLAN, limits.mode, None)
     registration.limits = limits
-    asked = read_contacts(core, registration)
+    asked = read_contacts(core, registration, True)
     if isinstance(asked, Answer):
         return asked
     passing = registration.passing = Passing(core.snapshot.catalog.trunks[account.forward])
@@ -92,11 +101,10 @@ def _forward(core: Core, registration: Registration, passing: Passing) -> None:
     context = Context(txn, request, registration.source)
     context.registration = registration
     # RFC 5626 §5.1: the first hop of a client that registers flows says so by `ob`.
-    first_hop = request.keys.count("via") == 1 and "," not in request.lines[request.keys.index("via")]
-    flows = first_hop and any("reg-id" in one.contact.params for one in passing.asked)
+    flows = is_first_hop(registration) and any(flow_key(one.contact) for one in passing.asked)
     token = token_of(core, txn.flow, registration.account.aor)
     context.record_route = f";f={token}{';ob' if flows else ''}>"
-    if not any(tag.lower() == "path" for tag in request.all_values("supported")):
+    if not knows(registration, "path"):
         # RFC 3327 §5.3: a registrar that heeds the letter refuses a Path (420) whose client does not know it.
         # We differ: the client has nothing to do with ours, so we say `Supported: path` in its place.
         request.lines.append("Supported: path")
@@ -151,7 +159,7 @@ def _granted(
     listed = {}
     for line in response.values("contact"):
         for contact in parse_name_addrs(line) or ():
-            listed[contact_key(contact.uri)] = contact
+            listed[flow_key(contact) or contact_key(contact.uri)] = contact
     granted = []
     for one in passing.asked:
         found = listed.get(one.key)

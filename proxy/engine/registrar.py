@@ -19,7 +19,7 @@ from policies.reasons import Reason
 from policies.verdicts import Registered, RegisterOutOfOrder, RegisterRefused, Replayed, Unavailable
 from proxy.engine import passing, respond
 from proxy.engine.bindings import Binding, came_by, read_records
-from proxy.engine.contacts import grant
+from proxy.engine.contacts import grant, knows
 from proxy.engine.digest import Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
 from proxy.engine.facts import real_text
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from proxy.sip.flow import Flow
     from proxy.sip.transaction import ServerTransaction
 
+EXTENSIONS: Final = ("path", "outbound")
+"""Option tags that a REGISTER may require of us."""
 _ROUNDING: Final = 0.001
 """Seconds: a record keeps its expiry in whole ms, so what is left of 60 s may seem to be a little more."""
 
@@ -103,6 +105,7 @@ class Registrar:
     def flow_failed(self, flow: Flow) -> None:
         """The connection is gone: nobody is registered from it any more."""
         self._core.sources.drop(flow)
+        self._core.natted.drop(flow)
 
     # The steps, in the order of RFC 3261 §10.3 -----------------------------------------------------------------------
 
@@ -142,9 +145,10 @@ class Registrar:
     def _require(self, registration: Registration) -> Answer | Go:
         # Step 2 and §8.2.2.3: extensions we do not have are named in Unsupported.
         required = registration.request.all_values("require")
-        if not required:
+        unknown = [tag for tag in required if tag.lower() not in EXTENSIONS]
+        if not unknown:
             return Go.CONTINUE
-        return Answer(420, "Bad Extension", [f"Unsupported: {', '.join(required)}"])
+        return Answer(420, "Bad Extension", [f"Unsupported: {', '.join(unknown)}"])
 
     def _authenticate(self, registration: Registration) -> Answer | Go:
         # Step 3.
@@ -247,6 +251,14 @@ class Registrar:
         ]
         # "SHOULD include a Date header field": phones set their clocks by it.
         extra.append(f"Date: {formatdate(wall, usegmt=True)}")
+        if registration.path and knows(registration, "path"):
+            # RFC 3327 §5.3.
+            extra.append(f"Path: {', '.join(registration.path)}")
+        if registration.outbound:
+            # RFC 5626 §6: "MUST include the outbound option-tag in a Require header field value in its response".
+            extra.append("Require: outbound")
+            if registration.txn.flow.reliable:
+                extra.append(f"Flow-Timer: {int(self._core.snapshot.config.nat.flow_timer)}")
         if registration.contacts or registration.remove_all:
             self._remember(registration, bindings)
         return Answer(200, "OK", extra)
@@ -260,6 +272,7 @@ class Registrar:
         hears = registration.txn.flow
         until = max((one.expires_at for one in bindings if came_by(one, hears, core.instance)), default=0.0)
         aor, now = registration.account.aor, registration.now
+        core.natted.note(hears, [one for one in bindings if came_by(one, hears, core.instance)], now)
         core.sources.put(registration.source, aor, now + (until - registration.wall), now)
 
     def _realm(self, registration: Registration) -> str:

@@ -50,7 +50,9 @@ class Registration:
         "nc",
         "nonce",
         "now",
+        "outbound",
         "passing",
+        "path",
         "remove_all",
         "request",
         "request_domain",
@@ -83,6 +85,10 @@ class Registration:
         self.contacts: list[tuple[str, int, str]] = []
         """As in RegisterAsk."""
         self.remove_all = False
+        self.outbound = False
+        """Flows are registered (RFC 5626 §6): the answer requires `outbound`."""
+        self.path: list[str] = []
+        """The Path values it came with (RFC 3327): proxies between the client and us."""
         self.passing: Passing | None = None
         """Set when another registrar answers it (passing.py)."""
 

@@ -221,7 +221,7 @@ def _final(
         return
     branch.response = response
     _close(core, context, branch, status)
-    if status in _FAILOVER and _failed_over(core, context, branch, response, now):
+    if (status in _FAILOVER or status == 430) and _failed_over(core, context, branch, response, now):
         return
     if status >= 600:
         # RFC 3261 §16.7 step 5: a 6xx ends the search; what is open is cancelled.

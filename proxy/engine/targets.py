@@ -156,7 +156,8 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
                 # Another call of ours: the request comes round by us again, as its INVITE did (a spiral).
                 break
             token = found[2]
-        elif found is not None:
+        elif found is not None and not flow_token:
+            # Of two, one for each side of a dialog, the first is the one that its sender goes by.
             flow_token = found[2]
         routed = True
         drop_first_value(request.lines, keys, "route")

@@ -48,6 +48,7 @@ class NetCounters:
         "connections_refused",
         "dropped_in",
         "dropped_out",
+        "keepalives",
         "handshakes_failed",
         "media",
         "unreachable",
@@ -58,6 +59,8 @@ class NetCounters:
         """Datagrams the kernel threw away because our receive buffer was full."""
         self.dropped_out = 0
         """Messages thrown away because a send queue was full."""
+        self.keepalives = 0
+        """CRLF and STUN of clients that were answered."""
         self.unreachable = 0
         """Peers reported unreachable: ICMP, connect failures, broken connections."""
         self.connections = dict.fromkeys(STREAMS, 0)

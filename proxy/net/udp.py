@@ -21,6 +21,8 @@ from typing import Final
 from proxy.net.listen import Bound
 from proxy.net.sink import NetCounters, Sink
 from proxy.sip.flow import Flow
+from proxy.sip.stream import PONG
+from proxy.sip.stun import binding_response
 
 BURST: Final = 32
 """Datagrams read in one turn of the loop, so that timers and the store are served too: libuv's own number."""
@@ -32,6 +34,8 @@ QUEUE_MAX: Final = 2048
 
 ANCILLARY_MAX: Final = 256
 """Bytes of one error report: 16, two addresses and their headers."""
+
+PING: Final = b"\r\n\r\n"
 
 ERRORS_MAX: Final = 256
 """Error reports read at one go: a peer that draws ICMP errors must not hold the loop."""
@@ -138,7 +142,25 @@ class UdpSocket:
             except OSError:
                 self._read_errors()
                 return
+            # No SIP message begins with a control character, but for CRLF before one (RFC 3261 §7.5).
+            if data[:1] < b" " and self._kept_alive(data, peer):
+                continue
             message(data, flow_of(peer[0], peer[1]))
+
+    def _kept_alive(self, data: bytes, peer: tuple[str, int]) -> bool:
+        """Whether it was for nothing but to keep a NAT open: STUN (RFC 5626 §8), CRLF, or octets of zero."""
+        answer: bytes | None
+        if data.strip(b"\r\n\0"):
+            answer = binding_response(data, peer[0], peer[1])
+            if answer is None:
+                return False
+        else:
+            # We differ: RFC 5626 §3.5.1 answers a double CRLF on streams only; phones send it over UDP, too.
+            answer = PONG if data == PING else None
+        self._counters.keepalives += 1
+        if answer is not None:
+            self.send(self._bound.table.get(peer[0], peer[1]), answer)
+        return True
 
     def _enqueue(self, data: bytes, flow: Flow) -> None:
         if len(self._queue) >= QUEUE_MAX:

@@ -49,6 +49,7 @@ class NetNumbers(Protocol):
     connections: dict[str, int]
     connections_refused: int
     handshakes_failed: dict[str, int]
+    keepalives: int
     media: dict[str, int]
     unreachable: int
 
@@ -149,6 +150,13 @@ class Metrics(Collector):
             "401 and 407 of trunks answered in an account's place",
             self.engine.challenges_answered,
         )
+        pings = CounterMetricFamily(
+            "callgate_nat_pings", "OPTIONS that keep NATs open, and their answers", labels=["event"]
+        )
+        pings.add_metric(["sent"], self.engine.pings_sent)
+        pings.add_metric(["answered"], self.engine.pings_answered)
+        yield pings
+        yield _counter("callgate_keepalives", "CRLF and STUN keep-alives answered", self.net.keepalives)
         yield _counter("callgate_challenges", "401 and 407 answers", self.engine.challenges)
         yield _histogram("callgate_setup_delay_seconds", "From INVITE in to INVITE out", calls.setup_delay)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +15,11 @@ from proxy.engine.bindings import (
     Sources,
     came_by,
     contact_key,
+    devices,
     flow_of,
     read_record,
     read_records,
     registered_contact,
-    targets,
     to_record,
 )
 from proxy.sip.flow import FlowTable, Local
@@ -150,6 +152,11 @@ def test_different_contacts_are_different_bindings(left: str, right: str) -> Non
 )  # fmt: skip
 def test_a_contact_is_kept_as_registered_but_for_its_expires(value: str, kept: str) -> None:
     assert registered_contact(value) == kept
+
+
+def targets(bindings: Sequence[Binding]) -> list[list[Binding]]:
+    """Where each device is called first."""
+    return [[device[0] for device in group] for group in devices(bindings)]
 
 
 def uris(groups: list[list[Binding]]) -> list[list[str]]:

@@ -229,7 +229,8 @@ def test_a_path_that_was_tampered_with_reaches_nobody(stand: Stand) -> None:
     at = path.index("f=") + 4
     broken = path[:at] + ("A" if path[at] != "A" else "B") + path[at + 1 :]
     stand.pbx.invite("sip:alice@10.0.0.5:5062", "in", f"Route: {broken}")
-    assert stand.pbx.statuses() == [404]
+    # RFC 5626 §5.3.1.
+    assert stand.pbx.statuses() == [403]
     assert stand.phone.got() == []
 
 

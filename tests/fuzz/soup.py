@@ -130,6 +130,8 @@ def snapshot(number: int, on_store_failure: str) -> Snapshot:
             "trunks": TRUNKS | (OTHER_TRUNKS if number else {}),
             "routes": [{"match": "^9", "to": "named"}, {"match": "^[0-9]+$", "to": "provider"}],
             "auth": {"invite": ("digest", "registered_source")[number]},
+            # Off in the first, that time may run out of timers at the end.
+            "nat": {"ping": 30.0 * number},
             "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
         }
     )

@@ -19,6 +19,8 @@ need chromium chromium
 need node nodejs
 need npm npm
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
+need nft nftables
+need ip iproute2
 need rtpengine rtpengine-daemon
 [ ${#missing[@]} -eq 0 ] && exit 0
 

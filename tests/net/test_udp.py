@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 import pytest
 
@@ -35,6 +36,21 @@ def test_an_answer_leaves_from_the_port_that_was_asked(host: str, family: socket
                 assert source[:2] == net.address()
                 assert net.sink.messages[0][1].host == host
                 assert net.sink.messages[0][1].port == sock.getsockname()[1]
+
+    run(main())
+
+
+def test_what_only_keeps_a_nat_open_is_answered_and_goes_no_further() -> None:
+    async def main() -> None:
+        async with Net(("UDP", "127.0.0.1")) as net:
+            with peer(socket.AF_INET, "127.0.0.1") as sock:
+                request = struct.pack(">HHI12s", 1, 0, 0x2112A442, b"transaction!")
+                for data in (b"", b"\0\0", b"\r\n", b"\r\n\r\n", request, b"\1\0 no STUN", b"\r\nhello"):
+                    sock.sendto(data, net.address())
+                await net.sink.until(lambda: len(net.sink.messages) == 2)
+                assert [data for data, _ in net.sink.messages] == [b"\1\0 no STUN", b"\r\nhello"]
+                assert sock.recvfrom(100)[0] == b"\r\n"
+                assert sock.recvfrom(100)[0][8:20] == b"transaction!"
 
     run(main())
 

@@ -115,6 +115,16 @@ class TestBindings:
         assert registrar.bindings("a@x") == ["one", "two"]
         assert registrar.register("a@x", ("k1", 0, ""), ("k3", 1_000, "three")) == ["three", "two"]
 
+    def test_the_flows_of_a_device_are_one_contact(self, redis_client: Redis) -> None:
+        registrar = Registrar(redis_client, contacts_max=1)
+        registrar.register("a@x", ("<urn:1>|1", 1_000, "one"))
+        assert registrar.register("a@x", ("<urn:1>|2", 1_000, "two")) == ["one", "two"]
+        assert registrar.register("a@x", ("<urn:2>|1", 1_000, "another device")) == CONTACTS
+        # But not without end.
+        for number in (3, 4):
+            registrar.register("a@x", (f"<urn:1>|{number}", 1_000, "more"))
+        assert registrar.register("a@x", ("<urn:1>|5", 1_000, "too many")) == CONTACTS
+
 
 class TestSipAccounts:
     def test_no_more_accounts_than_the_limit_and_a_refresh_is_never_refused(
