@@ -35,8 +35,6 @@ class Cdr:
     outcome: str
     """success, fail; anything else moved no counter."""
     talk_s: float
-    reason: str
-    """The limit that refused or cut it, or ""."""
 
 
 class Instance(Protocol):
@@ -97,9 +95,6 @@ class System(Protocol):
     def instances(self) -> Sequence[Instance]: ...
     @property
     def store(self) -> Store: ...
-    @property
-    def lease_s(self) -> float:
-        """What a dead instance holds is free after this."""
 
     def cdrs(self) -> Sequence[Cdr]:
         """Of all instances, in no order."""

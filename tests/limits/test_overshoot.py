@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.limits.agent import Behaviour
 from tests.limits.budget import cut_all, in_time, refused_everywhere
 from tests.limits.leg import Leg
@@ -59,38 +61,32 @@ def test_lines(system: System, table: Table) -> None:
     )
 
 
-def test_success_calls(system: System, table: Table) -> None:
+@pytest.mark.parametrize(
+    ("option", "who", "callee", "refusal"),
+    [
+        ("success_calls", "rushes-for-successes", answers, NO_SUCCESSES),
+        ("fail_calls", "rushes-for-fails", declines_after_a_while, NO_FAILS),
+    ],
+)
+def test_counted_calls(
+    system: System, table: Table, option: str, who: str, callee: Behaviour, refusal: str
+) -> None:
+    """Those that are let through end as they are counted; of a second rush nobody is."""
+
     async def scene(stage: Stage) -> tuple[int, set[str], int]:
-        who = "rushes-for-successes"
-        through = await rush(stage, who, answers)
+        through = await rush(stage, who, callee)
         why = refusals(stage, through)
-        await asyncio.gather(*(call.talks() for call in through))
-        await asyncio.gather(*(call.hang_up() for call in through))
-        return len(through), why, len(await rush(stage, who, answers))
+        for final in await asyncio.gather(*(call.caller.hears_final() for call in through)):
+            assert (final.status == 200) == (option == "success_calls")
+        await asyncio.gather(*(call.hang_up() for call in through if call.caller.dialogs))
+        return len(through), why, len(await rush(stage, who, callee))
 
     got, why, later = play(system, scene)
     table.holds(
-        f"overshoot: {INVITES} INVITEs, {ALLOWED} success_calls",
+        f"overshoot: {INVITES} INVITEs, {ALLOWED} {option}",
         f"{ALLOWED} through, later 0",
         f"{got} through, later {later}",
-        (got, later) == (ALLOWED, 0) and why == {NO_SUCCESSES},
-    )
-
-
-def test_fail_calls(system: System, table: Table) -> None:
-    async def scene(stage: Stage) -> tuple[int, set[str], int]:
-        who = "rushes-for-fails"
-        through = await rush(stage, who, declines_after_a_while)
-        why = refusals(stage, through)
-        await asyncio.gather(*(call.caller.hears_final() for call in through))
-        return len(through), why, len(await rush(stage, who, declines_after_a_while))
-
-    got, why, later = play(system, scene)
-    table.holds(
-        f"overshoot: {INVITES} INVITEs, {ALLOWED} fail_calls",
-        f"{ALLOWED} through, later 0",
-        f"{got} through, later {later}",
-        (got, later) == (ALLOWED, 0) and why == {NO_FAILS},
+        (got, later) == (ALLOWED, 0) and why == {refusal},
     )
 
 

@@ -111,13 +111,7 @@ class CallgateInstance:
 
 
 def _cdr(record: Mapping[str, Any]) -> Cdr:
-    return Cdr(
-        record["call_id"],
-        tuple(record["payers"]),
-        record["outcome"],
-        record["duration_s"],
-        record["reason"],
-    )
+    return Cdr(record["call_id"], tuple(record["payers"]), record["outcome"], record["duration_s"])
 
 
 class UnderCallgate:
@@ -125,13 +119,12 @@ class UnderCallgate:
 
     domain, password = DOMAIN, PASSWORD
 
-    def __init__(self, net: Net, instances: list[CallgateInstance], store: Failing, lease_s: float) -> None:
+    def __init__(self, net: Net, instances: list[CallgateInstance], store: Failing) -> None:
         self.callers: Address = net.host(_CALLERS), net.sip_port
         self.callees: Address = net.host(_CALLEES), net.sip_port
         self.softphones: Address = net.host(_SOFTPHONES), net.sip_port
         self.instances = instances
         self.store = store
-        self.lease_s = lease_s
 
     async def settled(self) -> None:
         for instance in self.instances:
@@ -225,7 +218,7 @@ def under_callgate(
             made.append(CallgateInstance(service))
         for instance in made:
             instance.service.await_ready()
-        system = UnderCallgate(net, made, Failing(Store(redis), proxy), lease_s)
+        system = UnderCallgate(net, made, Failing(Store(redis), proxy))
         try:
             yield system
         finally:
