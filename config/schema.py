@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.guard import Guard
 from config.listen import Advertise, HostPort, Listen, Tls, WebSocket
 from config.model import Model, listed, mapped
 from config.patterns import compile_route
@@ -326,6 +327,7 @@ class Config(Model):
     processes: Annotated[int, AfterValidator(_one_process), whole(1, 1024)] = 1
     store: Store = Store()
     resolver: Resolver = Resolver()
+    guard: Guard = Guard()
     metrics: Metrics = Metrics()
     admin: Admin = Admin()
     plans: FilePath = Path("plans.yaml")

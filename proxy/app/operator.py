@@ -20,7 +20,7 @@ from proxy.driver import Driver
 from proxy.engine import trunks
 from proxy.engine.call import Call
 from proxy.engine.engine import Engine
-from proxy.engine.events import Hangup
+from proxy.engine.events import Hangup, Unban
 from proxy.ops.http import BadRequest, Requests
 
 MODES: tuple[Mode, ...] = ("softphone", "gateway")
@@ -46,6 +46,8 @@ class Operator:
             ("POST", "/reload"): self._reloaded,
             ("GET", "/registrations"): self._registrations,
             ("GET", "/trunks"): self._trunks,
+            ("GET", "/bans"): self._bans,
+            ("POST", "/unban"): self._unban,
             ("GET", "/payer"): self._payer,
             ("POST", "/release"): self._release,
         }
@@ -71,6 +73,16 @@ class Operator:
 
     async def _registrations(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self._engine.registrations.shown(time.monotonic())
+
+    async def _bans(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self._engine.core.guard.shown(time.monotonic())
+
+    async def _unban(self, body: Mapping[str, Any]) -> dict[str, int]:
+        address = str(body["address"])
+        before = self._engine.core.guard.shown(time.monotonic())
+        self._driver.feed(Unban(address))
+        self._log.info("unban by the operator", address=address or "all")
+        return {"bans": sum(1 for ban in before if address in ("", ban["address"]))}
 
     async def _trunks(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         return trunks.shown(self._engine.core, time.monotonic())

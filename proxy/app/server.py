@@ -36,6 +36,7 @@ from proxy.engine.engine import Engine
 from proxy.engine.events import DrainStarted, Hangup, SnapshotChanged, Started, TimerFired
 from proxy.engine.record import CallRecord
 from proxy.engine.snapshot import Snapshot
+from proxy.net.door import Door
 from proxy.net.listen import Bound, ListenError, bind
 from proxy.net.network import Network
 from proxy.net.resolve import Resolver
@@ -157,7 +158,13 @@ class Server:
         self.limiter.start()
         # Last, for from here on calls come.
         self._network = Network(
-            self._bound, self.driver, self._net_counters, config.limits, self._security, config.websocket
+            self._bound,
+            self.driver,
+            self._net_counters,
+            config.limits,
+            self._security,
+            config.websocket,
+            self._door,
         )
         resolver = Resolver(
             config.resolver, {(bound.local.transport, bound.local.family) for bound in self._bound}
@@ -253,9 +260,13 @@ class Server:
             lambda: trunks.counted(engine.core),
         )
         self.metrics_of.registered_elsewhere = engine.registrations.counted
+        self.metrics_of.banned = lambda: len(engine.core.guard.bans)
+        self.metrics_of.unread = lambda: self._door.refused
         self.driver = Driver(
             engine, self.metrics_of.received, self.metrics_of.sent, self.metrics_of.calls, self._write_record
         )
+        flood = config.guard.flood
+        self._door = Door(flood.count if config.guard.enabled else 0, flood.period, self.driver.flooded)
 
     def _make_limiter(self, config: Config, url: str) -> None:
         store = config.store

@@ -221,6 +221,43 @@ def trunks(path: Path, as_json: bool) -> None:
 
 
 @main.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def bans(path: Path, as_json: bool) -> None:
+    """List the addresses that are not listened to.
+
+    \b
+    brute_force  too many wrong passwords
+    rate         too many requests without proof of who sends them
+    flood        too many datagrams of any kind
+    closed       too many wrong passwords where somebody has proved himself: only he is let in
+    """
+    found = ask(path, "GET", "/bans")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [("ADDRESS", "CAUSE", "FOR")]
+    table(rows + [(one["address"], one["cause"], f"{one['for_s']} s") for one in found])
+
+
+@main.command()
+@config_option
+@click.argument("address", metavar="ADDRESS", required=False, default="")
+@click.option("--all", "everybody", is_flag=True, help="Every address.")
+def unban(path: Path, address: str, everybody: bool) -> None:
+    """Listen to an address again, and forget what it did.
+
+    The exit code is 1 when it was not banned.
+    """
+    if everybody == bool(address):
+        raise click.UsageError("name one address, or --all")
+    count = ask(path, "POST", "/unban", {"address": address})["bans"]
+    if not count and address:
+        fail(f"{address} is not banned")
+    click.echo(f"lifted {count} ban{plural(count)}")
+
+
+@main.command()
 def demo() -> None:
     """Show one call admitted, one refused and one cut at its limit.
 

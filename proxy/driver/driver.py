@@ -25,6 +25,8 @@ from policies.lease import Leg
 from policies.limiter import Limiter
 from policies.registrations import RegisterRequest
 from policies.verdicts import AdmitVerdict, PlaceVerdict, RegisterRefused, RegisterVerdict
+from proxy.driver.guarding import Guarding
+from proxy.driver.names import Names
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
@@ -55,18 +57,17 @@ from proxy.engine.events import (
     BudgetPlanned,
     CallInherited,
     Event,
+    FloodSeen,
     FlowFailed,
     FramingFailed,
     LeaseLost,
     MediaAnswered,
     MessageIn,
-    NameFound,
     PlaceDecided,
     RegisterDecided,
     TimerFired,
     TurnDecided,
 )
-from proxy.engine.finding import Question
 from proxy.engine.record import CallRecord
 from proxy.net.network import Network
 from proxy.net.resolve import Resolver
@@ -125,14 +126,13 @@ class Driver:
         """The deadline the loop timer is set for."""
         self._ringer: asyncio.TimerHandle | None = None
         self._senders: dict[Local, Callable[[Flow, bytes], None]] = {}
-        self._resolving: set[asyncio.Task[None]] = set()
+        self._names: Names | None = None
         self._reports: deque[float] = deque(maxlen=REPORTS_MAX)
         self._log = structlog.get_logger("callgate.driver")
         self._performers: dict[type, Callable[[Any], None]] = {
             AskAdmission: self._ask_admission,
             AskBindings: self._ask_bindings,
             AskMedia: self._ask_media,
-            AskName: self._ask_name,
             AskPlace: self._ask_place,
             AskRegister: self._ask_register,
             AskTurn: self._ask_turn,
@@ -153,7 +153,8 @@ class Driver:
         """Tell it who performs. (They need the driver first, so they cannot be arguments.)"""
         self._limiter = limiter
         self._network = network
-        self._resolver = resolver
+        self._names = Names(resolver, self.feed, self._report)
+        self._performers.update({AskName: self._names.ask, **Guarding(network).performers()})
         self._senders = network.senders
 
     def feed(self, event: Event) -> None:
@@ -189,8 +190,8 @@ class Driver:
         self._armed = -_NEVER
         if self.relay is not None:
             self.relay.close()
-        for task in self._resolving:
-            task.cancel()
+        if self._names is not None:
+            self._names.close()
 
     # Sink of the network ----------------------------------------------------------------------------------------------
 
@@ -203,6 +204,10 @@ class Driver:
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         self.feed(FramingFailed(flow, error))
+
+    def flooded(self, host: str) -> None:
+        """Of proxy.net.door.Door: more datagrams from this address than anybody should send."""
+        self.feed(FloodSeen(host))
 
     # User of the limiter ----------------------------------------------------------------------------------------------
 
@@ -326,21 +331,6 @@ class Driver:
 
     def _close_flow(self, effect: CloseFlow) -> None:
         self._network.close_flow(effect.flow)
-
-    def _ask_name(self, effect: AskName) -> None:
-        # A task of its own is dear, but a name is asked for once a TTL.
-        task = self._loop.create_task(self._find(effect.question))
-        self._resolving.add(task)
-        task.add_done_callback(self._resolving.discard)
-
-    async def _find(self, question: Question) -> None:
-        try:
-            found = await self._resolver.find(question)
-        except Exception:
-            self._report(AskName(question))
-            # Or whoever waits for the name would wait for ever.
-            found = NameFound(question, (), 1.0, True)
-        self.feed(found)
 
     # The loop timer ---------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from proxy.engine.counters import EngineCounters
 from proxy.engine.digest import Digest
 from proxy.engine.effects import Effect, PlanActivated
 from proxy.engine.finding import Finder
+from proxy.engine.guard import Guard
 from proxy.engine.health import Health
 from proxy.engine.nat import NatPings
 from proxy.engine.reach import Reach
@@ -73,6 +74,7 @@ class Core:
         "draining",
         "finder",
         "flows",
+        "guard",
         "health",
         "ids",
         "instance",
@@ -184,6 +186,7 @@ class Core:
         self.wall_offset = 0.0
         """Unix time minus engine time, in seconds; the driver keeps it right."""
         self.configure(snapshot)
+        self.guard = Guard(self)
 
     def configure(self, snapshot: Snapshot) -> None:
         """Use this snapshot from now on. What running calls feel of it is replan.py's matter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.engine.abuse import BanCause, Dropped
 from proxy.engine.reach import OutageCause
 from proxy.engine.results import Result
 from proxy.sip.message import ErrorKind
@@ -11,9 +12,12 @@ class EngineCounters:
     """One for each process."""
 
     __slots__ = (
+        "auth_failures",
+        "bans",
         "challenges",
         "challenges_answered",
         "crossed",
+        "guard_dropped",
         "late_answers",
         "parse_errors",
         "pings_answered",
@@ -30,6 +34,12 @@ class EngineCounters:
         """401 and 407 sent."""
         self.challenges_answered = 0
         """401 and 407 of trunks that we answered in an account's place."""
+        self.auth_failures = 0
+        """Wrong passwords."""
+        self.bans: dict[BanCause, int] = dict.fromkeys(BanCause, 0)
+        """Addresses banned."""
+        self.guard_dropped: dict[Dropped, int] = dict.fromkeys(Dropped, 0)
+        """Requests of strangers met with silence."""
         self.crossed = 0
         """In-dialog requests that met a call already cut."""
         self.late_answers = 0

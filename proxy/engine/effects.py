@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from policies.account import Limits
     from policies.lease import Leg, Outcome
     from policies.verdicts import PlaceHeld
+    from proxy.engine.abuse import BanCause
     from proxy.engine.finding import Question
     from proxy.engine.media import Held
     from proxy.engine.record import CallRecord
@@ -38,7 +39,10 @@ __all__ = [
     "RegisterAsk",
     "ReleaseLease",
     "ReturnPlace",
+    "Shun",
+    "Suspicious",
     "Transmit",
+    "Unshun",
     "WriteRecord",
 ]
 
@@ -293,8 +297,45 @@ class CloseFlow:
         self.reason = reason
 
 
+class Shun:
+    """Drop everything from this address unread, and close its connections, until Unshun."""
+
+    __slots__ = ("cause", "host", "seconds")
+
+    def __init__(self, host: str, cause: BanCause, seconds: float) -> None:
+        self.host = host
+        self.cause = cause
+        self.seconds = seconds
+
+
+class Unshun:
+    """Listen to this address again."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+class Suspicious:
+    """Tell operators (and fail2ban) of a stranger: what he did, from where, and whom or what he named."""
+
+    __slots__ = ("flow", "kind", "named")
+
+    def __init__(
+        self, kind: Literal["auth_failed", "scanner", "closed"], flow: Flow | None, named: str
+    ) -> None:
+        self.kind = kind
+        self.flow = flow
+        self.named = named
+        """The account or User-Agent as the peer wrote it; of `closed` the address."""
+
+
 Effect = (
     Transmit
+    | Shun
+    | Unshun
+    | Suspicious
     | AskAdmission
     | CallAnswered
     | ReleaseLease

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import assert_never
 
+from policies.catalog import Trunk
 from policies.reasons import Reason
 from proxy.engine import (
     admission,
@@ -38,6 +39,7 @@ from proxy.engine.events import (
     CallInherited,
     DrainStarted,
     Event,
+    FloodSeen,
     FlowFailed,
     FramingFailed,
     Hangup,
@@ -52,6 +54,7 @@ from proxy.engine.events import (
     Started,
     TimerFired,
     TurnDecided,
+    Unban,
 )
 from proxy.engine.forward import Branch, Context, cancel_all
 from proxy.engine.health import Probe
@@ -148,7 +151,7 @@ class Engine(TransactionUser):
                 self.registrar.flow_failed(event.flow)
                 core.stack.flow_failed(event.flow, now)
             case FramingFailed():
-                stateless.malformed(core, event.error, event.flow)
+                stateless.malformed(core, event.error, event.flow, now)
                 out.append(CloseFlow(event.flow, "framing"))
             case Hangup():
                 for call in tuple(core.by_call_id.get(event.call_id, ())):
@@ -164,6 +167,11 @@ class Engine(TransactionUser):
                 self.registrations.configure(now)
                 replan.snapshot_changed(core, now)
                 core.health.configure(now)
+                core.guard.configure()
+            case FloodSeen():
+                core.guard.flood(event.host, now)
+            case Unban():
+                core.guard.unban(event.host)
             case Started():
                 core.health.configure(now)
             case _:
@@ -179,7 +187,7 @@ class Engine(TransactionUser):
     def _message(self, data: bytes, flow: Flow, now: float) -> None:
         message = parse(data)
         if isinstance(message, ParseError):
-            stateless.malformed(self.core, message, flow)
+            stateless.malformed(self.core, message, flow, now)
         else:
             self.core.stack.receive(message, flow, now)
 
@@ -195,6 +203,12 @@ class Engine(TransactionUser):
             # RFC 3261 §18.2.1, RFC 3581 §4: in place, for whatever is answered or forwarded from here on.
             i = request.keys.index("via")
             request.lines[i] = request.lines[i].replace(via.value, value, 1)
+        trunks: tuple[Trunk, ...] = ()
+        if not request.to_tag:
+            trunks = core.trunks_at(source.host)
+            if not trunks and core.guard.on and not core.guard.lets_in(request, source, now):
+                core.stack.forget(txn, now)
+                return
         txn.flow = stateless.way_back(core, request, source)
         objection = validate(core, request)
         if objection is not None:
@@ -205,7 +219,7 @@ class Engine(TransactionUser):
         if request.to_tag:
             indialog.on_request(core, txn, source, routed, token, flow_token, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
-            fresh.on_request(core, txn, source, False, now, flow_token)
+            fresh.on_request(core, txn, source, trunks, False, now, flow_token)
 
     def on_ack(self, request: Request, flow: Flow, now: float) -> None:
         """TransactionUser."""

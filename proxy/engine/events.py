@@ -185,6 +185,24 @@ class OverloadChanged:
         self.on = on
 
 
+class FloodSeen:
+    """The sockets saw more datagrams from this address than guard.flood allows."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+class Unban:
+    """An operator lifts the ban of this address, or ("") all of them."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
 class Started:
     """The sockets are open: what the engine does of its own accord begins."""
 
@@ -220,4 +238,6 @@ Event = (
     | OverloadChanged
     | SnapshotChanged
     | Started
+    | FloodSeen
+    | Unban
 )

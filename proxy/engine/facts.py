@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from proxy.engine.digest import Missing, Stale, Verified, Wrong
+from proxy.engine.digest import Flaw, Missing, Stale, Verified, Wrong
 from proxy.engine.flowtoken import Edge, read_token
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.uri import parse_uri, unescape
@@ -39,10 +39,12 @@ class Caller:
 class Unproved:
     """To be challenged."""
 
-    __slots__ = ("stale",)
+    __slots__ = ("stale", "wrong")
 
-    def __init__(self, stale: bool) -> None:
+    def __init__(self, stale: bool, wrong: bool = False) -> None:
         self.stale = stale
+        self.wrong = wrong
+        """By a wrong password, which the guard wants to hear of."""
 
 
 class Unknown:
@@ -66,9 +68,11 @@ class AskFirst:
 CallerFound = Caller | Unproved | Unknown | AskFirst
 
 
-def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: float) -> CallerFound:
-    """The caller of a request that starts something. `asked`: the store has been asked about this flow already."""
-    trunks = core.trunks_at(source.host)
+def caller_of(
+    core: Core, request: Request, source: Flow, trunks: Sequence[Trunk], asked: bool, now: float
+) -> CallerFound:
+    """The caller of a request that starts something. `trunks`: those that send from there. `asked`: the store has been
+    asked about this flow already."""
     if trunks:
         trunk = trunks[0] if trunks[0].header is None else _told_apart(trunks, request)
         if trunk is not None:
@@ -80,7 +84,7 @@ def caller_of(core: Core, request: Request, source: Flow, asked: bool, now: floa
         if claimed is not None and claimed.forward:
             # Its password is its registrar's: we know it by the flow of the REGISTER that the registrar granted.
             return _source_caller(core, request, source, asked, now)
-    return _digest_caller(core, request, now)
+    return _digest_caller(core, request, source, now)
 
 
 def _told_apart(trunks: Sequence[Trunk], request: Request) -> Trunk | None:
@@ -135,7 +139,7 @@ def real_text(text: str) -> str:
     return text if text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
-def _digest_caller(core: Core, request: Request, now: float) -> CallerFound:
+def _digest_caller(core: Core, request: Request, source: Flow, now: float) -> CallerFound:
     catalog = core.snapshot.catalog
     realm = realm_of(core, request)
     found = core.digest.verify(
@@ -149,10 +153,14 @@ def _digest_caller(core: Core, request: Request, now: float) -> CallerFound:
     )
     match found:
         case Verified():
+            if core.guard.on:
+                core.guard.proved(source, found.account.aor, now)
             return Caller(found.account, None, found.nonce, found.nc)
         case Stale():
             return Unproved(stale=True)
-        case Missing() | Wrong():
+        case Wrong():
+            return Unproved(stale=False, wrong=core.guard.on and found.flaw is Flaw.PASSWORD)
+        case Missing():
             return Unproved(stale=False)
 
 

@@ -11,12 +11,17 @@ from proxy.engine.call import Call
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import AskFirst, Caller, Unknown, Unproved, callee_for, caller_of, challenge
 from proxy.engine.forward import Context
+from proxy.engine.guard import claimed_aor
 from proxy.sip.uri import parse_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policies.catalog import Trunk
     from proxy.engine.core import Core
     from proxy.engine.events import BindingsFound
     from proxy.sip.flow import Flow
+    from proxy.sip.message import Request
     from proxy.sip.stack import ServerTransaction
 
 
@@ -34,9 +39,16 @@ class Waiting:
 
 
 def on_request(
-    core: Core, txn: ServerTransaction, source: Flow, asked: bool, now: float, flow_token: str = ""
+    core: Core,
+    txn: ServerTransaction,
+    source: Flow,
+    trunks: Sequence[Trunk],
+    asked: bool,
+    now: float,
+    flow_token: str = "",
 ) -> None:
-    """`asked`: the store has said who registered from its flow. `flow_token`: of a Route that we wrote as Path."""
+    """`trunks`: those that send from there. `asked`: the store has said who registered from its flow. `flow_token`:
+    of a Route that we wrote as Path."""
     request = txn.request
     assert request is not None
     invite = request.method == "INVITE"
@@ -49,7 +61,7 @@ def on_request(
     if uri is not None and not uri.user and core.is_own(uri.host, uri.port):
         relay.to_ourselves(core, txn, now)
         return
-    caller = caller_of(core, request, source, asked, now)
+    caller = caller_of(core, request, source, trunks, asked, now)
     match caller:
         case Caller():
             callee = callee_for(core, caller, request, flow_token)
@@ -60,6 +72,8 @@ def on_request(
             start = admission.new_call if invite else relay.relay
             start(core, txn, source, caller, callee, now)
         case Unproved():
+            if caller.wrong and not _slowed(core, txn, source, request, now):
+                return
             challenge(core, txn, caller.stale, now)
         case AskFirst():
             waiting = Waiting(txn, source, caller.account.aor, flow_token)
@@ -69,6 +83,24 @@ def on_request(
             admission.refuse_early(core, txn, Reason.UNKNOWN_CALLER, now)
         case _:
             assert_never(caller)
+
+
+def _slowed(core: Core, txn: ServerTransaction, source: Flow, request: Request, now: float) -> bool:
+    """A wrong password. True: it is answered at once; else later, or not at all."""
+    seconds = core.guard.failed(source, claimed_aor(core, request), now)
+    if not seconds:
+        return True
+    if txn.invite:
+        # Or it would be repeated all the while.
+        core.answer(txn, 100, "Trying", now)
+
+    def answer(at: float) -> None:
+        if txn.request is not None:
+            challenge(core, txn, False, at)
+
+    if not core.guard.later(seconds, answer, now):
+        core.stack.forget(txn, now)
+    return False
 
 
 def bindings_found(core: Core, event: BindingsFound, now: float) -> None:
@@ -86,4 +118,4 @@ def bindings_found(core: Core, event: BindingsFound, now: float) -> None:
         if event.bindings is None:
             admission.refuse_early(core, user.txn, Reason.STORE_UNAVAILABLE, now)
         else:
-            on_request(core, user.txn, user.source, True, now, user.flow_token)
+            on_request(core, user.txn, user.source, (), True, now, user.flow_token)

@@ -101,6 +101,9 @@ def _of_no_call(
     request = txn.request
     assert request is not None
     core.counters.stray_requests += 1
+    if not core.guard.tolerates(source, now):
+        core.stack.forget(txn, now)
+        return
     if not routed or request.method == "INVITE":
         core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
         return

@@ -20,7 +20,7 @@ from policies.verdicts import Registered, RegisterOutOfOrder, RegisterRefused, R
 from proxy.engine import passing, respond
 from proxy.engine.bindings import Binding, came_by, read_records
 from proxy.engine.contacts import grant, knows
-from proxy.engine.digest import Missing, Stale, Verified, Wrong
+from proxy.engine.digest import Flaw, Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
 from proxy.engine.facts import real_text
 from proxy.engine.registration import Answer, Go, Registration, refusal, warning
@@ -166,9 +166,13 @@ class Registrar:
         )
         if isinstance(proof, Verified):
             registration.account, registration.nonce, registration.nc = proof.account, proof.nonce, proof.nc
+            if core.guard.on and not core.trunks_at(registration.source.host):
+                core.guard.proved(registration.source, proof.account.aor, registration.now)
             return Go.CONTINUE
         if isinstance(proof, Stale):
             return self._challenge(registration, True)
+        if isinstance(proof, Wrong) and core.guard.on and proof.flaw is Flaw.PASSWORD:
+            return self._wrong_password(registration)
         if isinstance(proof, Missing | Wrong):
             return self._challenge(registration, False)
         assert_never(proof)
@@ -277,6 +281,24 @@ class Registrar:
 
     def _realm(self, registration: Registration) -> str:
         return self._core.snapshot.config.auth.realm or registration.domain
+
+    def _wrong_password(self, registration: Registration) -> Answer | Go:
+        """Challenged again: at once, later, or not at all, as the guard says."""
+        core, txn, now = self._core, registration.txn, registration.now
+        if core.trunks_at(registration.source.host):
+            return self._challenge(registration, False)
+        seconds = core.guard.failed(registration.source, registration.aor, now)
+        if not seconds:
+            return self._challenge(registration, False)
+
+        def answer(at: float) -> None:
+            registration.now, registration.wall = at, at + core.wall_offset
+            if txn.request is not None:
+                self._answer(registration, self._challenge(registration, False))
+
+        if not core.guard.later(seconds, answer, now):
+            core.stack.forget(txn, now)
+        return Go.ASKED
 
     def _challenge(self, registration: Registration, stale: bool) -> Answer:
         core = self._core

@@ -25,11 +25,11 @@ def way_back(core: Core, request: Request, source: Flow) -> Flow:
     return core.flow_beside(source, port)
 
 
-def malformed(core: Core, error: ParseError, flow: Flow) -> None:
+def malformed(core: Core, error: ParseError, flow: Flow, now: float) -> None:
     """Counted, and answered where it can be."""
     core.counters.parse_errors[error.kind] += 1
     request = error.request
-    if request is None or not error.status_hint:
+    if not core.guard.tolerates(flow, now) or request is None or not error.status_hint:
         return
     value = received_via(request.via, flow.host, flow.port)
     data = reply(request, error.status_hint, error.reason, core.ids.tag(), value)

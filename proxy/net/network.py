@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from config.listen import WebSocket
 from config.schema import Bounds
+from proxy.net.door import Door
 from proxy.net.listen import Bound
 from proxy.net.security import Security
 from proxy.net.sink import NetCounters, Sink
@@ -18,7 +19,7 @@ from proxy.sip.flow import Flow, Local
 class Network:
     """The sockets of `bind`, at work."""
 
-    __slots__ = ("_shared", "_tcp", "_udp", "counters", "senders")
+    __slots__ = ("_shared", "_tcp", "_udp", "counters", "door", "senders")
 
     def __init__(
         self,
@@ -28,17 +29,19 @@ class Network:
         bounds: Bounds,
         security: Security,
         websocket: WebSocket,
+        door: Door | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.counters = counters
+        self.door = door or Door()
         self.senders: dict[Local, Callable[[Flow, bytes], None]] = {}
         """`senders[flow.local](flow, data)` sends. Open to the driver: every message of every call goes here."""
         self._udp: list[UdpSocket] = []
         self._tcp: dict[Local, TcpSocket] = {}
-        self._shared = Shared(bounds, websocket, security, loop, counters)
+        self._shared = Shared(bounds, websocket, security, loop, counters, self.door)
         for one in bound:
             if one.local.transport == "UDP":
-                udp = UdpSocket(one, sink, loop, counters)
+                udp = UdpSocket(one, sink, loop, counters, self.door)
                 self._udp.append(udp)
                 self.senders[one.local] = udp.send
             else:
@@ -56,6 +59,16 @@ class Network:
         tcp = self._tcp.get(flow.local)
         if tcp is not None:
             tcp.close_flow(flow)
+
+    def shun(self, host: str) -> None:
+        """Drop what this address sends from now on, and its connections."""
+        self.door.shunned.add(host)
+        for tcp in self._tcp.values():
+            tcp.shun(host)
+
+    def unshun(self, host: str) -> None:
+        """Listen to it again."""
+        self.door.shunned.discard(host)
 
     def fill(self) -> float:
         """How full the fullest receive buffer is, 0 … 1."""

@@ -15,6 +15,7 @@ import ipaddress
 from config.listen import SECURE, WEBSOCKET, WebSocket
 from config.schema import Bounds
 from proxy.net.connection import WRITE_BUFFER_MAX, Connection, PlainConnection
+from proxy.net.door import Door
 from proxy.net.handshakes import Handshakes
 from proxy.net.listen import BACKLOG, Bound
 from proxy.net.security import Security
@@ -52,7 +53,7 @@ class _Opening:
 class Shared:
     """What all stream sockets of the process go by."""
 
-    __slots__ = ("bounds", "handshakes", "loop", "origins", "ping", "security")
+    __slots__ = ("bounds", "door", "handshakes", "loop", "origins", "ping", "security")
 
     def __init__(
         self,
@@ -61,8 +62,10 @@ class Shared:
         security: Security,
         loop: asyncio.AbstractEventLoop,
         counters: NetCounters,
+        door: Door,
     ) -> None:
         self.bounds = bounds
+        self.door = door
         self.security = security
         self.loop = loop
         self.handshakes = Handshakes(bounds, loop, counters)
@@ -148,6 +151,11 @@ class TcpSocket:
         if connection is not None:
             connection.end()
 
+    def shun(self, host: str) -> None:
+        """Close every connection of this address at once, whatever it still has to say."""
+        for connection in [one for one in self._by_number.values() if one.flow.host == host]:
+            connection.transport.abort()
+
     async def close(self) -> None:
         """Stop accepting and close every connection, after what is written. Tells the sink nothing."""
         self._sweeper.cancel()
@@ -176,6 +184,9 @@ class TcpSocket:
             # Its peer has reset it before we got to it.
             return None
         host, port = peer[:2]
+        if host in self._shared.door.shunned:
+            self._shared.door.refused += 1
+            return None
         self._number += 1
         self._by_number[self._number] = connection
         if connection.dialled is not None:

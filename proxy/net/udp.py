@@ -16,8 +16,9 @@ import errno
 import socket
 import struct
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
+from proxy.net.door import Door
 from proxy.net.listen import Bound
 from proxy.net.sink import NetCounters, Sink
 from proxy.sip.flow import Flow
@@ -78,10 +79,26 @@ def _is_final(report: bytes) -> bool:
 class UdpSocket:
     """One UDP listener."""
 
-    __slots__ = ("_bound", "_counters", "_drops", "_loop", "_queue", "_sink", "_sock", "_sendto", "local")
+    __slots__ = (
+        "_bound",
+        "_counters",
+        "_door",
+        "_drops",
+        "_loop",
+        "_queue",
+        "_sendto",
+        "_sink",
+        "_sock",
+        "local",
+    )
 
     def __init__(
-        self, bound: Bound, sink: Sink, loop: asyncio.AbstractEventLoop, counters: NetCounters
+        self,
+        bound: Bound,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        counters: NetCounters,
+        door: Door,
     ) -> None:
         self._bound = bound
         self.local = bound.local
@@ -90,6 +107,7 @@ class UdpSocket:
         self._sink = sink
         self._loop = loop
         self._counters = counters
+        self._door = door
         self._queue: deque[tuple[bytes, Flow]] = deque()
         self._drops = 0
         if sock.family == socket.AF_INET6:
@@ -131,21 +149,32 @@ class UdpSocket:
         receive = self._sock.recvfrom
         flow_of = self._bound.table.get
         message = self._sink.message
-        for count in range(BURST):
+        door = self._door
+        shunned = door.shunned
+        peer: Any = None
+        count = 0
+        for _ in range(BURST):
             try:
                 data, peer = receive(DATAGRAM_MAX)
             except BlockingIOError:
                 if count == 0:
                     # Woken for nothing: an error report whose errno another call has taken.
                     self._read_errors()
-                return
+                break
             except OSError:
                 self._read_errors()
-                return
+                break
+            count += 1
+            if shunned and peer[0] in shunned:
+                door.refused += 1
+                continue
             # No SIP message begins with a control character, but for CRLF before one (RFC 3261 §7.5).
             if data[:1] < b" " and self._kept_alive(data, peer):
                 continue
             message(data, flow_of(peer[0], peer[1]))
+        door.left -= count
+        if door.left <= 0 and peer is not None:
+            door.sample(peer[0], self._loop.time())
 
     def _kept_alive(self, data: bytes, peer: tuple[str, int]) -> bool:
         """Whether it was for nothing but to keep a NAT open: STUN (RFC 5626 §8), CRLF, or octets of zero."""

@@ -79,6 +79,10 @@ class Metrics(Collector):
         self.net = net
         self.active = active
         self.failures = failures
+        self.banned: Callable[[], int] = int
+        """Addresses banned, as of now."""
+        self.unread: Callable[[], int] = int
+        """Datagrams and connections of those, dropped unread."""
         self.registered_elsewhere: Callable[[], Mapping[State, int]] = dict
         """Registrations of ours elsewhere by state, as of now."""
         self.trunks = trunks
@@ -101,6 +105,7 @@ class Metrics(Collector):
         yield from self._messages()
         yield from self._transactions()
         yield from self._trunks()
+        yield from self._guard()
         yield from self._store()
         yield from self._loop()
         yield from self._process()
@@ -216,6 +221,21 @@ class Metrics(Collector):
         yield _counter(
             "callgate_transactions_refused", "New requests beyond the bound on transactions", stack.overloads
         )
+
+    def _guard(self) -> Iterator[Metric]:
+        engine = self.engine
+        dropped = CounterMetricFamily(
+            "callgate_guard_dropped", "What strangers sent and was met with silence, by why", labels=["cause"]
+        )
+        dropped.add_metric(["banned"], self.unread())
+        for cause, count in engine.guard_dropped.items():
+            dropped.add_metric([cause.value], count)
+        bans = CounterMetricFamily("callgate_bans", "Addresses banned, by why", labels=["cause"])
+        for why, count in engine.bans.items():
+            bans.add_metric([why.value], count)
+        yield from (dropped, bans)
+        yield _gauge("callgate_bans_active", "Addresses that are not listened to now", self.banned())
+        yield _counter("callgate_auth_failures", "Wrong passwords", engine.auth_failures)
 
     def _trunks(self) -> Iterator[Metric]:
         # A trunk's name is no subscriber's: the operator has written the list of them into callgate.yaml.

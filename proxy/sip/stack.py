@@ -194,6 +194,14 @@ class Stack:
         assert not txn.invite, "an INVITE is answered"
         self._server(txn, _ABANDON, now)
 
+    def forget(self, txn: ServerTransaction, now: float) -> None:
+        """A request that was never looked at: no answer, and nothing is left of it. Its retransmission is a new one."""
+        if txn.state != txn.plan.terminated:
+            txn.state = txn.plan.terminated
+            txn.request = txn.data = None
+            del self._servers[txn.key]
+            self._end(txn, now)
+
     def send(
         self, method: str, data: bytes, branch: str, flow: Flow, user: Any, now: float
     ) -> ClientTransaction:

@@ -29,6 +29,8 @@ COMMANDS = (
     "registrations",
     "reload",
     "trunks",
+    "bans",
+    "unban",
     "explain",
     "demo",
 )
@@ -124,6 +126,12 @@ class Proxy:
             },
         ]
 
+    def bans(self) -> list[dict[str, Any]]:
+        return [{"address": "192.0.2.66", "cause": "brute_force", "for_s": 590}]
+
+    def unban(self, address: str) -> int:
+        return 1 if address in ("", "192.0.2.66") else 0
+
     def trunks(self) -> list[dict[str, Any]]:
         return [
             {
@@ -164,6 +172,12 @@ class Proxy:
         async def trunks(_: Mapping[str, Any]) -> Any:
             return self.trunks()
 
+        async def bans(_: Mapping[str, Any]) -> Any:
+            return self.bans()
+
+        async def unban(body: Mapping[str, Any]) -> Any:
+            return {"bans": self.unban(body["address"])}
+
         async def hangup(body: Mapping[str, Any]) -> Any:
             return {"calls": self.hangup(body["call_id"])}
 
@@ -174,6 +188,8 @@ class Proxy:
             ("GET", "/calls"): calls,
             ("GET", "/registrations"): registrations,
             ("GET", "/trunks"): trunks,
+            ("GET", "/bans"): bans,
+            ("POST", "/unban"): unban,
             ("POST", "/hangup"): hangup,
             ("POST", "/reload"): reload,
         }
@@ -210,6 +226,17 @@ def test_registrations_as_a_table_and_as_json(tmp_path: Path) -> None:
     assert table[1].split()[3:] == ["registered", "290", "s", "200", "OK"]
     assert table[2].split()[3:] == ["failed", "403", "No\\x1b"]
     assert json.loads(asked(path, "registrations", "--json").stdout) == Proxy().registrations()
+
+
+def test_bans_as_a_table_and_lifted(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    assert asked(path, "bans").stdout.splitlines()[1].split() == ["192.0.2.66", "brute_force", "590", "s"]
+    assert json.loads(asked(path, "bans", "--json").stdout) == Proxy().bans()
+    assert asked(path, "unban", "192.0.2.66").stdout == "lifted 1 ban\n"
+    assert asked(path, "unban", "--all").stdout == "lifted 1 ban\n"
+    missed = asked(path, "unban", "192.0.2.67")
+    assert (missed.exit_code, "192.0.2.67 is not banned" in missed.stderr) == (1, True)
+    assert asked(path, "unban").exit_code == 2
 
 
 def test_trunks_as_a_table_and_as_json(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from policies.lease import Outcome
 from policies.registrations import RegisterRequest
 from policies.verdicts import Admitted, PlaceHeld, Registered, Unavailable
 from proxy.driver import driver as module
+from proxy.engine.abuse import BanCause
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
@@ -34,7 +35,10 @@ from proxy.engine.effects import (
     PlanActivated,
     ReleaseLease,
     ReturnPlace,
+    Shun,
+    Suspicious,
     Transmit,
+    Unshun,
     WriteRecord,
 )
 from proxy.engine.events import (
@@ -78,6 +82,9 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             AskMedia(media),
             EndMedia("token", "from"),
             CloseFlow(FLOW, "framing"),
+            Shun("192.0.2.66", BanCause.FLOOD, 60.0),
+            Unshun("192.0.2.66"),
+            Suspicious("scanner", FLOW, "probe"),
             Transmit(FLOW, b"2"),
         ]
         assert {type(effect) for effect in effects} | {AskName} == set(get_args(Effect))
@@ -100,13 +107,16 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("ask", "offer", "token", "from", "", b"v=0"),
             ("delete", "token", "from"),
             ("close", FLOW),
+            ("shun", "192.0.2.66"),
+            ("unshun", "192.0.2.66"),
             ("send", FLOW, b"2"),
         ]
         assert world.calls.outcomes["rejected", ""] == 1
 
     with structlog.testing.capture_logs() as lines:
         run(main())
-    assert [(line["event"], line["subscriber"], line["plan"]) for line in lines] == [
+    assert [line["event"] for line in lines if "address" in line] == ["banned", "ban is over", "scanner"]
+    assert [(line["event"], line["subscriber"], line["plan"]) for line in lines if "plan" in line] == [
         ("activated by itself", "alice", "free")
     ]
 

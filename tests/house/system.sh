@@ -18,6 +18,7 @@ need valgrind valgrind
 need chromium chromium
 need node nodejs
 need npm npm
+need fail2ban-regex fail2ban
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
 need nft nftables
 need ip iproute2

@@ -10,6 +10,7 @@ import uvloop
 
 from config.listen import Endpoint, Listen, Tls, Transport, WebSocket
 from config.schema import Bounds
+from proxy.net.door import Door
 from proxy.net.listen import Bound, bind
 from proxy.net.network import Network
 from proxy.net.security import Security
@@ -72,6 +73,7 @@ class Net:
         bounds: Bounds | None = None,
         tls: Tls | None = None,
         websocket: WebSocket | None = None,
+        door: Door | None = None,
     ) -> None:
         self.sink = Recorder()
         self.bound: list[Bound] = bind(
@@ -79,7 +81,13 @@ class Net:
         )
         self.security = Security(tls or Tls())
         self.network = Network(
-            self.bound, self.sink, NetCounters(), bounds or Bounds(), self.security, websocket or WebSocket()
+            self.bound,
+            self.sink,
+            NetCounters(),
+            bounds or Bounds(),
+            self.security,
+            websocket or WebSocket(),
+            door,
         )
 
     def address(self, index: int = 0) -> tuple[str, int]:

@@ -1,0 +1,53 @@
+"""Who is not listened to, and who sends more than anybody should: looked at before a datagram is parsed.
+
+While nobody is shunned a datagram costs one look at an empty set. Floods are found by sampling: of each EVERY datagrams
+read the sender of one is noted, so that a source of 1,000 a second stands out within the second and the other 63 of 64
+cost an addition a burst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+EVERY: Final = 64
+"""Datagrams that one sample stands for."""
+SAMPLED_MAX: Final = 4096
+"""Addresses counted in one period; a flood from more of them than that is for a firewall."""
+
+
+class Door:
+    """One for each process."""
+
+    __slots__ = ("_counts", "_on_flood", "_period", "_since", "_told", "_toll", "left", "refused", "shunned")
+
+    def __init__(
+        self, count: int = 0, period: float = 1.0, on_flood: Callable[[str], None] = lambda host: None
+    ) -> None:
+        """`on_flood(host)` once a period for each host that sent more than `count` datagrams in it; 0 = never."""
+        self.shunned: set[str] = set()
+        self.refused = 0
+        """Datagrams and connections of those, dropped unread."""
+        self.left = EVERY
+        """Datagrams until the next sample; the sockets count it down."""
+        self._toll = count / EVERY
+        self._period = period
+        self._on_flood = on_flood
+        self._counts: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._since = 0.0
+
+    def sample(self, host: str, now: float) -> None:
+        """The sender of one datagram; `now` in the loop's seconds."""
+        self.left = EVERY
+        if not self._toll:
+            return
+        counts = self._counts
+        if now - self._since > self._period or len(counts) >= SAMPLED_MAX:
+            counts.clear()
+            self._told.clear()
+            self._since = now
+        seen = counts[host] = counts.get(host, 0) + 1
+        if seen > self._toll and host not in self._told:
+            self._told.add(host)
+            self._on_flood(host)

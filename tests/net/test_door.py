@@ -1,0 +1,98 @@
+"""Who is shut out is dropped before anybody parses it, and who floods is found by sampling."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from proxy.net.door import EVERY, SAMPLED_MAX, Door
+from tests.net.tools import Net, run
+
+
+def test_a_flood_is_told_of_once_a_period() -> None:
+    told: list[str] = []
+    door = Door(1000, 1.0, told.append)
+    # 1,000 a second are 15 samples of 64; the ordinary sender beside it has one in ten.
+    for n in range(100):
+        door.sample("203.0.113.66" if n % 10 else "192.0.2.1", n / 200)
+    assert told == ["203.0.113.66"]
+    for n in range(100):
+        door.sample("203.0.113.66", 2 + n / 200)
+    assert told == ["203.0.113.66"] * 2
+
+
+def test_who_sends_less_is_not_told_of() -> None:
+    told: list[str] = []
+    door = Door(1000, 1.0, told.append)
+    for n in range(1000):
+        # 14 samples a second are some 900 datagrams.
+        door.sample("203.0.113.66", n / 14)
+    assert not told
+
+
+def test_no_threshold_no_counting_and_the_table_is_bounded() -> None:
+    told: list[str] = []
+    off = Door(0, 1.0, told.append)
+    on = Door(1000, 1.0, told.append)
+    for n in range(3 * SAMPLED_MAX):
+        off.sample("203.0.113.66", 1.0)
+        on.sample(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1.0)
+    assert not told
+    assert len(on._counts) <= SAMPLED_MAX
+
+
+def test_datagrams_of_the_shunned_are_dropped_and_those_of_others_come() -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        door = Door(EVERY, 10.0, told.append)
+        async with Net(("UDP", "127.0.0.1"), door=door) as net:
+            recorder, network, address = net.sink, net.network, net.address()
+            with (
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bad,
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as good,
+            ):
+                bad.bind(("127.0.0.66", 0))
+                good.bind(("127.0.0.5", 0))
+                network.shun("127.0.0.66")
+                for _ in range(3 * EVERY):
+                    bad.sendto(b"no", address)
+                good.sendto(b"yes", address)
+                await recorder.until(lambda: bool(recorder.messages))
+                assert [data for data, _ in recorder.messages] == [b"yes"]
+                assert door.refused == 3 * EVERY
+                # It is still counted, so that a flood that goes on is known to go on.
+                assert told == ["127.0.0.66"]
+                network.unshun("127.0.0.66")
+                bad.sendto(b"again", address)
+                await recorder.until(lambda: len(recorder.messages) > 1)
+
+    run(main())
+
+
+def test_connections_of_the_shunned_are_closed_and_not_taken() -> None:
+    async def main() -> None:
+        async with Net(("TCP", "127.0.0.1")) as net:
+            recorder, network = net.sink, net.network
+            host, port = net.address()
+
+            async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+                return await asyncio.open_connection(host, port, local_addr=("127.0.0.66", 0))
+
+            reader, writer = await connect()
+            writer.write(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n")
+            await recorder.until(lambda: bool(recorder.messages))
+            network.shun("127.0.0.66")
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+            writer.close()
+            reader, writer = await connect()
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+            writer.close()
+            assert network.door.refused == 1
+            assert network.counters.connections_open == 0
+
+    run(main())
