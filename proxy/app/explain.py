@@ -7,7 +7,6 @@ store if it answers (usage.py).
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from policies.reasons import Reason
 from policies.resolve import Choice, explain, group_size, owner_and_member
 from policies.verdicts import Refused
 from proxy.app.shown import limits_shown, usage_shown
+from proxy.app.usage import Seen
 from proxy.engine.admission import nobody_pays
 from proxy.engine.core import Core
 from proxy.engine.engine import Engine
@@ -33,9 +33,6 @@ from proxy.sip.flow import FlowTable, Local
 from proxy.sip.message import Request
 from proxy.sip.parse import parse
 from proxy.sip.uri import parse_uri
-
-Usages = Mapping[tuple[str, str], Usage | str]
-"""By (payer, mode): what the store says, or why nothing."""
 
 
 class NoSuchCall(Exception):
@@ -72,7 +69,11 @@ class Imagined:
         """Whose counters matter."""
         return [side.charge.limits for side in self.sides if isinstance(side.charge.limits, Limits)]
 
-    def answer(self, usages: Usages) -> Refused | None:
+    def called(self) -> Account | None:
+        """The account of ours that has to be registered for the call to go anywhere."""
+        return self.callee.account if self.callee.edge is None else None
+
+    def answer(self, seen: Seen) -> Refused | None:
         """What would refuse the call; None = nothing that is known."""
         if self.trunk is None and self.caller.account is None:
             return Refused(Reason.UNKNOWN_CALLER)
@@ -82,16 +83,20 @@ class Imagined:
         for side in self.sides:
             if side.charge.refusal is not None:
                 return Refused(side.charge.refusal, side.charge.limit)
+        missing = Refused(Reason.NOT_REGISTERED) if seen.contacts == 0 else None
         for side in self.sides:
+            if missing and side.direction == "in" and side.charge.payer == side.account.subscriber:
+                # One script looks for its bindings and then at its limits.
+                return missing
             limits = side.charge.limits
             assert isinstance(limits, Limits)
-            usage = usages.get((limits.payer, limits.mode))
+            usage = seen.usages.get((limits.payer, limits.mode))
             found = foreseen(limits, side.direction, usage) if isinstance(usage, Usage) else None
             if found is not None:
                 return found
-        return None
+        return missing
 
-    def told(self, usages: Usages) -> dict[str, Any]:
+    def told(self, seen: Seen) -> dict[str, Any]:
         """Everything, as JSON has it."""
         return {
             "at": instant(self.at),
@@ -99,9 +104,10 @@ class Imagined:
             "from_trunk": self.trunk.name if self.trunk is not None else None,
             "to": self.uri,
             "to_account": self.callee.account.aor if self.callee.account is not None else None,
+            "to_contacts": seen.contacts,
             "to_trunk": self.callee.trunk.name if self.callee.trunk is not None else None,
-            "legs": [self._leg(side, usages) for side in self.sides],
-            "answer": self._answer(usages),
+            "legs": [self._leg(side, seen) for side in self.sides],
+            "answer": self._answer(seen),
         }
 
     # Who and where ----------------------------------------------------------------------------------------------------
@@ -152,12 +158,12 @@ class Imagined:
 
     # As JSON ----------------------------------------------------------------------------------------------------------
 
-    def _leg(self, side: Side, usages: Usages) -> dict[str, Any]:
+    def _leg(self, side: Side, seen: Seen) -> dict[str, Any]:
         charge, mode = side.charge, side.account.mode
         owner, member = owner_and_member(charge.payer)
         found = explain(self.catalog, owner, mode, self.at, member)
         limits = charge.limits
-        usage = usages.get((charge.payer, mode), "there is no plan")
+        usage = seen.usages.get((charge.payer, mode), "there is no plan")
         options = limits_shown(found)["options"]
         return {
             "direction": side.direction,
@@ -193,10 +199,10 @@ class Imagined:
             "why": choice.why,
         }
 
-    def _answer(self, usages: Usages) -> dict[str, Any]:
-        refused = self.answer(usages)
+    def _answer(self, seen: Seen) -> dict[str, Any]:
+        refused = self.answer(seen)
         if refused is None:
-            asked = all(isinstance(usages.get((one.payer, one.mode)), Usage) for one in self.limits())
+            asked = all(isinstance(seen.usages.get((one.payer, one.mode)), Usage) for one in self.limits())
             return {"decision": "admitted" if asked else "admitted, if the counters let it"}
         row, extra = self._core.refusal(refused.reason, refused.limit, refused.resets_in_ms)
         return {

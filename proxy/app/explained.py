@@ -12,12 +12,22 @@ def lines(told: dict[str, Any]) -> list[str]:
     by = f" by the trunk {told['from_trunk']}" if told["from_trunk"] else ""
     out = [f"{told['from']} calls {told['to']}{by} at {told['at']}"]
     if told["to_account"]:
-        out.append(f"That is our account {told['to_account']}.")
+        out.append(f"That is our account {told['to_account']}{_registered(told['to_contacts'])}.")
     elif told["to_trunk"]:
         out.append(f"The call goes to the trunk {told['to_trunk']}.")
     for leg in told["legs"]:
         out += ["", *_leg(leg)]
     return [*out, "", *_answer(told["answer"])]
+
+
+def _registered(contacts: int | None) -> str:
+    if contacts is None:
+        return ""
+    return (
+        f", registered from {contacts} contact{'' if contacts == 1 else 's'}"
+        if contacts
+        else ", not registered"
+    )
 
 
 def _leg(leg: dict[str, Any]) -> list[str]:

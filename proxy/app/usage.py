@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from config.schema import Store as StoreSettings
 from policies import keys
 from policies.account import Limits
+from policies.catalog import Account
 from policies.counters import StoreCounters
 from policies.held import Asker
 from policies.payers import Payers, StoreSilent, Usage
@@ -42,10 +44,20 @@ class _Listener:
         self.trouble = text
 
 
-async def usages(settings: StoreSettings, wanted: Sequence[Limits]) -> dict[tuple[str, str], Usage | str]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the store said."""
+
+    usages: Mapping[tuple[str, str], Usage | str]
     """By (payer, mode): its usage, or why it is not known."""
+    contacts: int | None = None
+    """Where the callee is registered now; None = not known."""
+
+
+async def look(settings: StoreSettings, wanted: Sequence[Limits], callee: Account | None) -> Seen:
+    """What these payers have used, and whether an account of ours that is called is registered."""
     if not wanted:
-        return {}
+        return Seen({})
     url = EmbeddedStore(settings.data).url if settings.url == "embedded" else settings.url
     scripts, listener = shipped_scripts(), _Listener()
     link = store_of(url, scripts, StoreCounters(), listener, deadline_s=settings.deadline)
@@ -54,9 +66,13 @@ async def usages(settings: StoreSettings, wanted: Sequence[Limits]) -> dict[tupl
     try:
         async with asyncio.timeout(PATIENCE_S):
             await listener.up.wait()
-        return {(one.payer, one.mode): await _usage(link, payers, one) for one in wanted}
+        found: dict[tuple[str, str], Usage | str] = {
+            (one.payer, one.mode): await _usage(link, payers, one) for one in wanted
+        }
+        return Seen(found, await _contacts(link, keys.Heads(scripts), callee) if callee is not None else None)
     except TimeoutError:
-        return {(one.payer, one.mode): f"the store cannot be asked: {listener.trouble}" for one in wanted}
+        why = f"the store cannot be asked: {listener.trouble}"
+        return Seen({(one.payer, one.mode): why for one in wanted})
     finally:
         await link.close()
 
@@ -73,6 +89,14 @@ async def _usage(store: Store, payers: Payers, limits: Limits) -> Usage | str:
         return await payers.usage(limits)
     except StoreSilent:
         return "the store does not answer"
+
+
+async def _contacts(store: Store, heads: keys.Heads, callee: Account) -> int | None:
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    command = heads.bindings + keys.bindings_key(callee.subscriber, callee.aor)
+    if not store.call(command, _told, answered) or (records := await answered) is NO_REPLY:
+        return None
+    return len(records)
 
 
 def _told(answered: asyncio.Future[Any], reply: Any) -> None:

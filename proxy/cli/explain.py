@@ -30,7 +30,7 @@ def explain(path: Path, who: str, uri: str, trunk: str, at: str | None, as_json:
     from config.units import instant_of
     from proxy.app.explain import Imagined, NoSuchCall
     from proxy.app.explained import lines
-    from proxy.app.usage import usages
+    from proxy.app.usage import look
 
     loaded = read(path, to_stderr=True)
     try:
@@ -38,7 +38,7 @@ def explain(path: Path, who: str, uri: str, trunk: str, at: str | None, as_json:
         call = Imagined(loaded, who, uri, trunk, moment)
     except (NoSuchCall, ValueError) as error:
         fail(str(error))
-    told = call.told(asyncio.run(usages(loaded.config.store, call.limits())))
+    told = call.told(asyncio.run(look(loaded.config.store, call.limits(), call.called())))
     if as_json:
         click.echo(json.dumps(told, indent=2))
     else:

@@ -14,7 +14,7 @@ from config.units import instant_of
 from policies.payers import LiveLease, Usage, Window
 from proxy.app.explain import Imagined, NoSuchCall
 from proxy.app.explained import lines
-from proxy.app.usage import OTHER_COUNTERS, usages
+from proxy.app.usage import OTHER_COUNTERS, Seen, look
 from tests.app.running import SUBSCRIBERS, run, running, write_files
 
 NOON = float(instant_of("2026-06-01T12:00:00Z"))
@@ -68,7 +68,7 @@ def told(files: Path, who: str, to: str, by: str = "", **usage: Usage | str) -> 
     known: dict[tuple[str, str], Usage | str] = {
         (one.payer, one.mode): usage.get(one.payer, "nobody asked") for one in call.limits()
     }
-    found = call.told(known)
+    found = call.told(Seen(known))
     json.dumps(found)
     assert lines(found)
     return found
@@ -203,9 +203,10 @@ def test_it_agrees_with_the_callgate_that_runs(tmp_path: Path) -> None:
 
             async def said() -> dict[str, Any]:
                 call = Imagined(load(path), "alice", "bob", "", NOON)
-                return call.told(await usages(load(path).config.store, call.limits()))
+                return call.told(await look(load(path).config.store, call.limits(), call.called()))
 
-            assert (await said())["answer"] == {"decision": "admitted"}
+            found = await said()
+            assert (found["answer"], found["to_contacts"]) == ({"decision": "admitted"}, 1)
             line, _ = await world.talk()
             found = await said()
             assert (found["answer"]["status"], found["answer"]["phrase"]) == (486, "No lines for call")
@@ -213,6 +214,14 @@ def test_it_agrees_with_the_callgate_that_runs(tmp_path: Path) -> None:
             final, _ = await world.alice.call(world.bob.address)
             assert (final.status, final.reason) == (486, "No lines for call")
             assert await world.alice.hang_up(line) == 200
+            (tmp_path / "subscribers.yaml").write_text(
+                SUBSCRIBERS + "  carol: {accounts: [{user: carol, password: x, mode: softphone}],"
+                " activations: [{plan: plain, since: 2026-01-01}]}\n"
+            )
+            call = Imagined(load(path), "alice", "carol", "", NOON)
+            absent = call.told(await look(load(path).config.store, call.limits(), call.called()))
+            assert (absent["to_contacts"], absent["answer"]["status"]) == (0, 480)
+            assert any("not registered" in line for line in lines(absent))
 
     run(main())
 
@@ -229,12 +238,15 @@ def test_counters_of_other_activations_are_left_alone(tmp_path: Path) -> None:
                 "  plain: {categories: {softphone: {}}}\n"
             )
             call = Imagined(load(path), "alice", "bob", "", NOON)
-            found = await usages(load(path).config.store, call.limits())
-            assert found["alice", "gateway"] == OTHER_COUNTERS
-            assert isinstance(found["bob", "softphone"], Usage)
+            found = await look(load(path).config.store, call.limits(), call.called())
+            assert found.usages["alice", "gateway"] == OTHER_COUNTERS
+            assert isinstance(found.usages["bob", "softphone"], Usage)
             await world.server.reload()
             while not isinstance(
-                (await usages(load(path).config.store, call.limits()))["alice", "gateway"], Usage
+                (await look(load(path).config.store, call.limits(), call.called())).usages[
+                    "alice", "gateway"
+                ],
+                Usage,
             ):
                 await asyncio.sleep(0.01)
             assert await world.alice.hang_up(line) == 200
@@ -245,7 +257,6 @@ def test_counters_of_other_activations_are_left_alone(tmp_path: Path) -> None:
 def test_a_store_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     path = write_files(tmp_path, store='{url: "redis://127.0.0.1:1/0", spool: {path: spool}}')
     call = Imagined(load(path), "alice", "bob", "", NOON)
-    found = asyncio.run(usages(load(path).config.store, call.limits()))
-    assert str(found["alice", "gateway"]).startswith("the store cannot be asked: cannot connect")
+    found = asyncio.run(look(load(path).config.store, call.limits(), call.called()))
+    assert str(found.usages["alice", "gateway"]).startswith("the store cannot be asked: cannot connect")
     assert call.told(found)["answer"] == {"decision": "admitted, if the counters let it"}
-    assert "alice" in SUBSCRIBERS
