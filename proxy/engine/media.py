@@ -111,7 +111,7 @@ def hold_response(core: Core, context: Context, branch: Branch, response: Respon
     if media is None:
         return False
     held = Held(media, response)
-    held.branch = branch
+    held.context, held.branch = context, branch
     # In a refusal a description tells what would be possible (RFC 3261 §21.4.26), and nobody sends there.
     if response.status >= 300 or not describes(response):
         if not media.waiting:

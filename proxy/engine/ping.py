@@ -7,6 +7,8 @@ We differ from RFC 3261 §12.2.1.1 in the CSeq: a ping repeats the highest numbe
 instead of taking the next one. §12.2.2 has a UAS refuse only *lower* numbers, and those that refuse equal ones too do
 so after they have found the dialog, which is all we ask. So the real sender's next number is still the next one, and
 nothing in the dialog (CSeq, RAck, ACK, on this instance or another) ever has to be shifted.
+
+Not here: calls taken up from a process that died, whose numbers nobody knows; their limits still end them.
 """
 
 from __future__ import annotations

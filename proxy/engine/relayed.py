@@ -18,7 +18,7 @@ def answered(core: Core, ask: MediaAsk, sdp: bytes | None, now: float) -> None:
     """events.MediaAnswered."""
     held = ask.held
     media.answered(held, sdp)
-    if sdp is None and held.context is not None:
+    if sdp is None and held.context is not None and held.branch is None:
         _without(core, held)
     waiting = held.media.waiting
     while waiting and waiting[0].ready:
@@ -35,7 +35,7 @@ def _without(core: Core, held: Held) -> None:
 
 def _go_on(core: Core, held: Held, now: float) -> None:
     if held.branch is not None:
-        respond.go_on(core, held.branch, held.message, now)
+        respond.go_on(core, held, now)
     elif held.acked is not None:
         indialog.ack_on(core, held, now)
     elif held.permit is not None:

@@ -37,11 +37,12 @@ from proxy.engine.forward import (
 )
 from proxy.engine.lines import top_via_off
 from proxy.engine.trunks import note_failure
-from proxy.sip.message import Message, Response
+from proxy.sip.message import Response
 from proxy.sip.serialise import render
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
+    from proxy.engine.media import Held
     from proxy.sip.flow import Flow
     from proxy.sip.transaction import ServerTransaction
 
@@ -80,14 +81,14 @@ def on_response(core: Core, branch: Branch, response: Response, now: float) -> N
     _handle(core, context, branch, response, now)
 
 
-def go_on(core: Core, branch: Branch, message: Message, now: float) -> None:
+def go_on(core: Core, held: Held, now: float) -> None:
     """A response that was held for its session description (media.py)."""
-    assert isinstance(message, Response)
-    context = branch.context
-    if context is not None:
-        _handle(core, context, branch, message, now)
-    elif 200 <= message.status < 300 and message.cseq_method == "INVITE":
-        teardown.late_answer(core, None, branch, message, now)
+    context, branch, response = held.context, held.branch, held.message
+    assert isinstance(response, Response)
+    assert context is not None
+    assert branch is not None
+    # The branch may have let go of the context: over a stream its transaction is over with a final response.
+    _handle(core, context, branch, response, now)
 
 
 def _handle(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:

@@ -26,9 +26,9 @@ SDP = "Content-Type: application/sdp"
 class Scene:
     """alice calls by the provider, whose media are relayed; `told` are the questions, oldest first."""
 
-    def __init__(self, folder: Path) -> None:
-        assert "media: relay" in RELAY
-        self.world = World(folder, RELAY)
+    def __init__(self, folder: Path, callgate: str = RELAY) -> None:
+        assert "media: relay" in callgate
+        self.world = World(folder, callgate)
         self.alice = Phone(self.world, "192.0.2.10", "alice")
         self.far = Phone(self.world, "192.0.2.20", "provider")
         self.answered = 0
@@ -350,6 +350,21 @@ def test_a_failed_call_ends_its_media(scene: Scene) -> None:
     assert not scene.asks()
     assert scene.response(scene.alice, 488).body == b"v=0 what I could"
     assert scene.ended == 1
+
+
+def test_a_refusal_over_a_stream_waits_behind_an_early_answer(tmp_path: Path) -> None:
+    """Found by fuzzing: over TCP the branch is over with its final response; that was lost, and the call rang on."""
+    scene = Scene(tmp_path, RELAY.replace("sip:192.0.2.20:5060", "sip:192.0.2.20:5060;transport=tcp"))
+    scene.far = Phone(scene.world, "192.0.2.20", "provider", table=scene.world.tcp)
+    scene.invite("v=0 alice")
+    scene.relay()
+    invite = scene.request(scene.far)
+    scene.reply(scene.far, invite, "183 Session Progress", "v=0 early")
+    scene.reply(scene.far, invite, "486 Busy Here", "")
+    scene.alice.got()
+    scene.relay()
+    assert scene.alice.statuses() == [183, 486]
+    assert scene.world.released == [("alice@example.com", Outcome.FAIL)]
 
 
 def test_other_bodies_pass(scene: Scene) -> None:

@@ -29,6 +29,7 @@ from proxy.engine.events import (
     FlowFailed,
     FramingFailed,
     Hangup,
+    MediaAnswered,
     NameFound,
     OverloadChanged,
     RegisterDecided,
@@ -113,6 +114,8 @@ class Parties:
                 said = answer(value, "alice", "secret", method, uri, "cn")
                 text.append(f"{'Proxy-' if proxy else ''}Authorization: {said}")
         body = "v=0\r\n" if form & 16 else ""
+        if form & 16 and form & 3:
+            text.append("Content-Type: application/sdp")
         if flow.transport != "UDP" or form & 32:
             text.append(f"Content-Length: {len(body)}")
         self.receive("\r\n".join([*text, "", body]).encode("latin-1"), flow)
@@ -121,6 +124,12 @@ class Parties:
         flow, user = self.flows[a % len(self.flows)], USERS[a // 16 % len(USERS)]
         uri = URIS[b % 3 if b & 32 else b % len(URIS)]
         call_id = f"c{self._count}" if b < 240 else "c1"
+        more = []
+        if c & 128 and self.to_ack:
+            # In the place of a call that was answered: by its callee's tag or its caller's.
+            _, answered = self.to_ack[-1 - b % len(self.to_ack)]
+            tags = (answered.to_tag, answered.from_tag)[:: -1 if c & 1 else 1]
+            more.append(f"Replaces: {answered.call_id};to-tag={tags[0]};from-tag={tags[1]}")
         self.send(
             flow,
             "INVITE",
@@ -130,6 +139,7 @@ class Parties:
             f"To: <{uri}>",
             f"Call-ID: {call_id}",
             f"Contact: <sip:{user}@{flow.host if ':' not in flow.host else '[::7]'}:{flow.port}>",
+            *more,
         )
 
     def outside(self, a: int, b: int, c: int) -> None:
@@ -242,8 +252,11 @@ class Parties:
             lines.append(f'{name}-Authenticate: Digest realm="x", nonce="n{form}", qop="auth"')
         if form & 64:
             lines.append(EXTRAS[form % len(EXTRAS)])
-        lines.append("Content-Length: 0")
-        self.receive("\r\n".join([*lines, "", ""]).encode("latin-1"), flow)
+        body = "v=0 answer\r\n" if form & 128 else ""
+        if body:
+            lines.append("Content-Type: application/sdp")
+        lines.append(f"Content-Length: {len(body)}")
+        self.receive("\r\n".join([*lines, "", body]).encode("latin-1"), flow)
 
     # Limiter, store, names, network, operator ------------------------------------------------------------------------
 
@@ -301,6 +314,9 @@ class Parties:
         elif soup.lookups and b & 2:
             user = soup.lookups.pop(a % len(soup.lookups))
             soup.handle(BindingsFound(None if c == 0 else self._bindings(c), user))
+        elif soup.media and b & 4:
+            asked = soup.media.pop(a % len(soup.media))
+            soup.handle(MediaAnswered(asked, None if c % 4 == 0 else b"v=0 relayed"))
         elif soup.names:
             name = soup.names.pop(a % len(soup.names))
             found = [one for i, one in enumerate(("203.0.113.5", "2001:db8::5", "192.0.2.20")) if c >> i & 1]
@@ -358,6 +374,8 @@ class Parties:
             soup.decide(soup.asked[0], Admitted(soup.asked[0].lease, self._bindings(c | 2)))
         elif soup.names:
             soup.handle(NameFound(soup.names.pop(), [Server(0, 0, "UDP", 5060, ["203.0.113.5"])], 60))
+        elif soup.media:
+            soup.handle(MediaAnswered(soup.media.pop(0), b"v=0 relayed"))
         elif soup.registers or soup.lookups:
             self.settle_store(0, 3, 2 * bool(soup.lookups))
         elif self.to_answer:

@@ -21,9 +21,12 @@ from proxy.engine.call import Call, CallState
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
+    AskMedia,
     AskName,
     AskRegister,
     CallAnswered,
+    EndMedia,
+    MediaAsk,
     RegisterAsk,
     ReleaseLease,
     Transmit,
@@ -36,6 +39,7 @@ from proxy.engine.events import (
     Event,
     FramingFailed,
     Hangup,
+    MediaAnswered,
     MessageIn,
     NameFound,
     RegisterDecided,
@@ -91,7 +95,7 @@ def _subscriber(name: str, mode: str, **more: Any) -> dict[str, Any]:
 
 SUBSCRIBERS: dict[str, Any] = {
     "alice": _subscriber("alice", "softphone"),
-    "bob": {**_subscriber("bob", "gateway"), "group": {"members": ["alice"]}},
+    "bob": {**_subscriber("bob", "gateway", media="relay"), "group": {"members": ["alice"]}},
     "off": _subscriber("off", "softphone", disabled=True),
     "poor": {"accounts": [{"user": "poor", "password": "secret", "mode": "softphone"}]},
 }
@@ -102,6 +106,7 @@ TRUNKS: dict[str, Any] = {
         "targets": ["sip:192.0.2.20", "sip:192.0.2.21:5070;transport=tcp"],
         "from": ["192.0.2.20/31"],
         "credentials": {"username": "us", "password": "secret"},
+        "trusted": True,
     },
     "named": {
         "targets": [
@@ -132,6 +137,9 @@ def snapshot(number: int, on_store_failure: str) -> Snapshot:
             "auth": {"invite": ("digest", "registered_source")[number]},
             # Off in the first, that time may run out of timers at the end.
             "nat": {"ping": 30.0 * number},
+            "rtpengine": {"address": "127.0.0.1:2223"},
+            "session_timers": {"enabled": bool(number), "session_expires": "2m"},
+            "dialog_ping": {"enabled": bool(number), "every": "5s"},
             "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
         }
     )
@@ -179,7 +187,11 @@ class Soup:
         """Every leg the limiter was asked for, by lease."""
         self.held: set[str] = set()
         """Leases admitted and not given back."""
-        self.answered: set[str] = set()
+        self.answered: dict[str, object] = {}
+        """Leases whose answer was told, and of which call last: a transfer brings a lease to another one."""
+        self.media: list[MediaAsk] = []
+        """Questions to rtpengine."""
+        self.media_over: set[str] = set()
         self.gone: set[str] = set()
         """Leases given back."""
         self.records: list[CallRecord] = []
@@ -228,8 +240,8 @@ class Soup:
                 case CallAnswered():
                     lease = effect.leg.lease
                     assert lease in self.held, "answered without being admitted, or after its end"
-                    assert lease not in self.answered, "answered twice"
-                    self.answered.add(lease)
+                    assert self.answered.get(lease) is not effect.leg.call, "answered twice"
+                    self.answered[lease] = effect.leg.call
                 case ReleaseLease():
                     lease = effect.leg.lease
                     assert lease not in self.gone, "released twice"
@@ -243,6 +255,11 @@ class Soup:
                     self.registers.append(effect.ask)
                 case AskBindings():
                     self.lookups.append(effect.user)
+                case AskMedia():
+                    self.media.append(effect.ask)
+                case EndMedia():
+                    assert effect.token not in self.media_over, "its media end twice"
+                    self.media_over.add(effect.token)
                 case AskName():
                     assert effect.question not in self.names, "asked for while it is being asked for"
                     self.names.append(effect.question)
@@ -271,7 +288,8 @@ class Soup:
         )
         call = self.calls.ever.get(ours[1]) if ours else None
         if call is not None and not invite.to_tag:
-            leases = {lease for lease in self.legs if lease[:-1] == call.token}
+            lent = call.handover.legs if call.handover is not None else ()
+            leases = {leg.lease for leg in (*call.legs, *lent)}
             assert leases, "forwarded and nobody was asked"
             # What was sent may be sent again after the end (RFC 3261 §17.1.1.2); nothing new is begun.
             assert leases <= (self.held | self.gone if again else self.held), "forwarded without a lease"
@@ -298,12 +316,11 @@ class Soup:
         }, "who pays for what is not what runs"
         for call in core.calls.values():
             if call.state is CallState.ANSWERED:
-                assert call.record.answered_at is not None
                 for leg in call.legs:
                     most = leg.limits.call_duration
-                    assert most is None or self.now <= call.record.answered_at + most.value / 1000 + 1e-6, (
-                        "not cut"
-                    )
+                    assert leg.answered
+                    assert most is None or self.now <= leg.answered_at + most.value / 1000 + 1e-6, "not cut"
+            assert len(call.dialogs) <= 100
         assert core.finder.waiting_count == sum(map(len, core.finder.waiting.values()))
         assert set(core.finder.waiting) <= set(self.names)
 
@@ -320,12 +337,15 @@ class Soup:
                 self.handle(RegisterDecided(self.registers.pop(), Registered([])))
             while self.lookups:
                 self.handle(BindingsFound([], self.lookups.pop()))
+            while self.media:
+                self.handle(MediaAnswered(self.media.pop(0), None))
             while self.names:
                 self.handle(NameFound(self.names.pop(), [], 60))
             for call_id in tuple(self.core.by_call_id):
                 self.handle(Hangup(call_id))
             self.advance(100)
-            if not (self.asked or self.registers or self.lookups or self.names or self.core.calls):
+            waiting = self.asked or self.registers or self.lookups or self.names or self.media
+            if not waiting and not self.core.calls:
                 break
         self.advance(400)
         core, counters = self.core, self.engine.stack_counters
@@ -335,7 +355,7 @@ class Soup:
         assert counters.started == counters.ended, "a transaction is left"
         assert self.engine.timers.next_deadline() is None, "a timer is left"
         assert not self.held, "a lease is still held"
-        assert self.gone >= self.answered
+        assert self.gone >= self.answered.keys()
         self._recorded()
 
     def _recorded(self) -> None:
