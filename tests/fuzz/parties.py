@@ -20,7 +20,6 @@ from policies.verdicts import (
     Replayed,
     Unavailable,
 )
-from proxy.engine.bindings import Binding, to_record
 from proxy.engine.digest import answer
 from proxy.engine.events import (
     BindingsFound,
@@ -39,7 +38,8 @@ from proxy.engine.finding import Server
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError, Request, Response
 from proxy.sip.parse import parse
-from tests.fuzz.soup import WALL, Soup, snapshot
+from tests.fuzz.contacts import bindings
+from tests.fuzz.soup import Soup, snapshot
 from tests.fuzz.words import EXTRAS, METHODS, OUTSIDE, SECONDS, STATUSES, URIS, USERS, mutated
 
 
@@ -263,39 +263,12 @@ class Parties:
     def decide(self, a: int, b: int, c: int) -> None:
         if self.soup.asked:
             leg = self.soup.asked[a % len(self.soup.asked)]
-            verdict: AdmitVerdict = Admitted(leg.lease, self._bindings(c) if leg.aor else None)
+            verdict: AdmitVerdict = Admitted(leg.lease, bindings(self.flows, c) if leg.aor else None)
             if b % 4 == 3:
                 reason = (Reason.LINES, Reason.FAIL_CALLS, Reason.OVERLOAD)[b // 4 % 3]
                 refusals: tuple[AdmitVerdict, ...] = (Refused(reason, "5", 1000), Unavailable(), Replayed())
                 verdict = refusals[c % 3]
             self.soup.decide(leg, verdict)
-
-    def _bindings(self, c: int) -> list[str]:
-        found = [
-            self._record("sip:bob@198.51.100.7:5062", self.flows[2], 1000 if c & 1 else 500),
-            self._record("sip:bob@198.51.100.8;transport=tcp", self.flows[3], 1000),
-            self._record("sips:bob@198.51.100.9", self.flows[2], 100),
-            "of another version",
-        ]
-        return [one for i, one in enumerate(found) if c >> (i + 1) & 1]
-
-    def _record(self, uri: str, flow: Flow, q: int) -> str:
-        return to_record(
-            Binding(
-                uri=uri,
-                contact=f"<{uri}>",
-                q=q,
-                expires_at=WALL + 3600,
-                updated_at=WALL,
-                transport=flow.transport,
-                host=flow.host,
-                port=flow.port,
-                conn=flow.conn,
-                local_host="192.0.2.1",
-                local_port=5060,
-                instance="here" if q == 1000 else "there",
-            )
-        )
 
     def settle_store(self, a: int, b: int, c: int) -> None:
         """An answer to whatever else was asked."""
@@ -304,7 +277,7 @@ class Parties:
             ask = soup.registers.pop(a % len(soup.registers))
             verdicts: tuple[RegisterVerdict, ...] = (
                 Registered([record for _, expires, record in ask.contacts if expires]),
-                Registered(self._bindings(b)),
+                Registered(bindings(self.flows, b)),
                 RegisterRefused(Reason.SIP_ACCOUNTS, "1"),
                 RegisterOutOfOrder(),
                 Replayed(),
@@ -313,7 +286,7 @@ class Parties:
             soup.handle(RegisterDecided(ask, verdicts[c % len(verdicts)]))
         elif soup.lookups and b & 2:
             user = soup.lookups.pop(a % len(soup.lookups))
-            soup.handle(BindingsFound(None if c == 0 else self._bindings(c), user))
+            soup.handle(BindingsFound(None if c == 0 else bindings(self.flows, c), user))
         elif soup.media and b & 4:
             asked = soup.media.pop(a % len(soup.media))
             soup.handle(MediaAnswered(asked, None if c % 4 == 0 else b"v=0 relayed"))
@@ -371,7 +344,7 @@ class Parties:
     def natural(self, a: int, b: int, c: int) -> None:
         soup = self.soup
         if soup.asked:
-            soup.decide(soup.asked[0], Admitted(soup.asked[0].lease, self._bindings(c | 2)))
+            soup.decide(soup.asked[0], Admitted(soup.asked[0].lease, bindings(self.flows, c | 2)))
         elif soup.names:
             soup.handle(NameFound(soup.names.pop(), [Server(0, 0, "UDP", 5060, ["203.0.113.5"])], 60))
         elif soup.media:
