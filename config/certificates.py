@@ -7,6 +7,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from config.document import Loc
 from config.listen import SECURE, Certificate
@@ -34,6 +35,37 @@ def check_certificates(config: Config) -> Iterator[tuple[Loc, str]]:
             yield ("listen", index, "verify"), "needs tls.client_ca: who may sign clients' certificates?"
     if tls.verify != "none" and tls.client_ca is None:
         yield ("tls", "verify"), "needs tls.client_ca: who may sign clients' certificates?"
+
+
+def warn_of_certificates(config: Config) -> Iterator[tuple[Loc, str]]:
+    """What is odd and no mistake: it was good yesterday, and calls go on over other transports."""
+    for index, certificate in enumerate(config.tls.certificates):
+        if not expires_at(certificate):
+            yield ("tls", "certificates", index, "certificate"), f"{certificate.certificate} has expired"
+
+
+def expires_at(certificate: Certificate) -> float:
+    """Unix seconds; 0 when it has expired already. Raises: OSError when the files cannot be used.
+
+    Python's ssl tells this of a peer alone, so it is made one, in memory, and trusted for its own certificate.
+    """
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate.certificate, certificate.key, password="")
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(certificate.certificate)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for end in (*ends, *ends):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLCertVerificationError:
+            return 0.0
+    shown: Any = ends[0].getpeercert()
+    return float(ssl.cert_time_to_seconds(shown["notAfter"]))
 
 
 def _chain(loc: Loc, certificate: Certificate) -> Iterator[tuple[Loc, str]]:

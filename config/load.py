@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from config.certificates import warn_of_certificates
 from config.document import ConfigErrors, Document, Loc, Problem, path_text
 from config.model import Model
 from config.references import Known, check_config, check_members, check_subscribers
@@ -71,7 +72,10 @@ def load(path: Path | str) -> Loaded:
         config,
         types.MappingProxyType(known.plans),
         types.MappingProxyType(known.subscribers),
-        tuple(tariffs[1].problem(*found) for found in check_members(known)),
+        (
+            *(main.problem(*found) for found in warn_of_certificates(config)),
+            *(tariffs[1].problem(*found) for found in check_members(known)),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import atexit
 import functools
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -23,9 +24,11 @@ class Authority:
         """Its own certificate, for those who shall trust it."""
         self._ca.cert_pem.write_to_path(str(self.path))
 
-    def issue(self, file: str, *identities: str, names: tuple[str, ...] = ()) -> Certificate:
+    def issue(
+        self, file: str, *identities: str, names: tuple[str, ...] = (), until: datetime | None = None
+    ) -> Certificate:
         """`file`.pem and `file`.key for these host names and addresses; what was there before is replaced."""
-        leaf = self._ca.issue_cert(*identities)
+        leaf = self._ca.issue_cert(*identities, not_after=until)
         certificate, key = self._folder / f"{file}.pem", self._folder / f"{file}.key"
         key.unlink(missing_ok=True)
         leaf.private_key_pem.write_to_path(str(key))

@@ -136,7 +136,7 @@ class Server:
             raise
 
     async def _start(self, config: Config) -> None:
-        self._security = _security(config.tls)
+        self._security = _security(config.tls, self._net_counters)
         self._bound = bind(config.listen, config.advertise)
         for bound in self._bound:
             self.addresses.setdefault(bound.local.transport, bound.sock.getsockname()[:2])
@@ -379,9 +379,9 @@ class Server:
         self._log.info("store", address=self.store_name, on_store_failure=config.store.on_store_failure)
 
 
-def _security(tls: Tls) -> Security:
+def _security(tls: Tls, counters: NetCounters) -> Security:
     try:
-        return Security(tls)
+        return Security(tls, counters)
     except OSError as error:
         # The configuration was looked at before; the files have changed since.
         raise StartError(f"cannot use the files of `tls`: {error}") from None

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from config.certificates import expires_at
 from config.listen import Certificate, Tls, Verify
+from proxy.net.sink import NetCounters
 
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _MODES: Final[Mapping[Verify, ssl.VerifyMode]] = {
@@ -28,13 +30,14 @@ _MODES: Final[Mapping[Verify, ssl.VerifyMode]] = {
 class Security:
     """The contexts in force. Connections that stand keep the one they were made with."""
 
-    __slots__ = ("_accepting", "_verify", "dialling")
+    __slots__ = ("_accepting", "_counters", "_verify", "dialling")
 
     dialling: ssl.SSLContext
     """For connections that we open."""
 
-    def __init__(self, tls: Tls) -> None:
+    def __init__(self, tls: Tls, counters: NetCounters) -> None:
         """Raises: OSError (ssl.SSLError is one) when a file cannot be used."""
+        self._counters = counters
         self.reload(tls)
 
     def reload(self, tls: Tls) -> None:
@@ -52,7 +55,9 @@ class Security:
         for certificate in tls.certificates[:1]:
             # RFC 3261 §26.3.1: a proxy shows its certificate to the next one, if that asks.
             _load(dialling, certificate)
+        first = min((expires_at(certificate) for certificate in tls.certificates), default=float("inf"))
         self._accepting, self._verify, self.dialling = accepting, tls.verify, dialling
+        self._counters.certificate_expires_at = first
 
     def accepting(self, verify: Verify | None) -> ssl.SSLContext:
         """For a connection that a client opened. `verify`: None = as `tls` says."""

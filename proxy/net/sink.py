@@ -44,6 +44,7 @@ class NetCounters:
     """What happens and goes wrong on sockets. Plain integers, one object for each process."""
 
     __slots__ = (
+        "certificate_expires_at",
         "connections",
         "connections_refused",
         "dropped_in",
@@ -63,6 +64,8 @@ class NetCounters:
         """CRLF and STUN of clients that were answered."""
         self.unreachable = 0
         """Peers reported unreachable: ICMP, connect failures, broken connections."""
+        self.certificate_expires_at = float("inf")
+        """Unix seconds of the first of our certificates to expire; 0: it has."""
         self.connections = dict.fromkeys(STREAMS, 0)
         """Open now, by transport."""
         self.connections_refused = 0

@@ -46,6 +46,7 @@ _INFINITY = float("inf")
 class NetNumbers(Protocol):
     """What is shown of the sockets (proxy.net.sink.NetCounters; this layer does not see that one)."""
 
+    certificate_expires_at: float
     connections: dict[str, int]
     connections_refused: int
     handshakes_failed: dict[str, int]
@@ -319,6 +320,11 @@ class Metrics(Collector):
         for result, count in net.media.items():
             media.add_metric([result], count)
         yield from (connections, failed, media)
+        yield _gauge(
+            "callgate_certificate_expires_timestamp_seconds",
+            "When the first of our certificates expires, Unix time; 0: it has; +Inf: there is none",
+            net.certificate_expires_at,
+        )
         yield _counter(
             "callgate_connections_refused", "Connections beyond the bound", net.connections_refused
         )

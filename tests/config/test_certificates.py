@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from config.certificates import check_certificates
+from config.certificates import check_certificates, expires_at, warn_of_certificates
 from config.listen import Certificate, Endpoint, Listen, Tls
 from config.schema import Config
 from tests.certificates import Authority
@@ -18,18 +19,36 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def problems(*certificates: Certificate, client_ca: Path | None = None) -> list[tuple[object, ...]]:
-    config = Config(
+def configured(*certificates: Certificate, client_ca: Path | None = None) -> Config:
+    return Config(
         domains=("example.com",),
         listen=(Listen(address=Endpoint("TLS", "127.0.0.1", 0)),),
         tls=Tls(certificates=certificates, client_ca=client_ca),
     )
-    return [(*loc, text) for loc, text in check_certificates(config)]
+
+
+def problems(*certificates: Certificate, client_ca: Path | None = None) -> list[tuple[object, ...]]:
+    return [(*loc, text) for loc, text in check_certificates(configured(*certificates, client_ca=client_ca))]
 
 
 def test_what_fits_together_is_fine(authority: Authority) -> None:
     first, second = authority.issue("a", "a.example"), authority.issue("b", "b.example", names=("b.example",))
     assert problems(first, second, client_ca=authority.path) == []
+
+
+def test_when_it_expires(authority: Authority) -> None:
+    until = datetime(2035, 5, 6, 7, 8, 9, tzinfo=UTC)
+    assert expires_at(authority.issue("a", "a.example", until=until)) == until.timestamp()
+
+
+def test_one_that_has_expired_is_odd_but_no_mistake(authority: Authority) -> None:
+    old = authority.issue("a", "a.example", until=datetime(2020, 1, 1, tzinfo=UTC))
+    assert expires_at(old) == 0
+    assert problems(old) == []
+    (warned,) = warn_of_certificates(
+        configured(authority.issue("b", "b.example"), old.model_copy(update={"names": ("a",)}))
+    )
+    assert warned == (("tls", "certificates", 1, "certificate"), f"{old.certificate} has expired")
 
 
 def test_another_certificates_key(authority: Authority) -> None:

@@ -89,7 +89,7 @@ class Side:
 
 @functools.cache
 def security() -> Security:
-    return Security(Tls(certificates=(authority().issue("fuzzed", "a.example"),)))
+    return Security(Tls(certificates=(authority().issue("fuzzed", "a.example"),)), NetCounters())
 
 
 def handshakes(loop: asyncio.AbstractEventLoop) -> Handshakes:

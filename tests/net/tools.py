@@ -79,11 +79,12 @@ class Net:
         self.bound: list[Bound] = bind(
             [Listen(address=Endpoint(kind, host, 0)) for kind, host in hosts], None
         )
-        self.security = Security(tls or Tls())
+        counters = NetCounters()
+        self.security = Security(tls or Tls(), counters)
         self.network = Network(
             self.bound,
             self.sink,
-            NetCounters(),
+            counters,
             bounds or Bounds(),
             self.security,
             websocket or WebSocket(),

@@ -47,7 +47,12 @@ def labels_of(metrics: Metrics, name: str, label: str) -> set[str]:
 def test_a_fresh_process_shows_every_series_at_zero() -> None:
     """A counter that appears with its first event hides that event from rate()."""
     metrics = fresh()
-    told = ("callgate_build_info", "callgate_redis_breaker_state", "callgate_process_")
+    told = (
+        "callgate_build_info",
+        "callgate_certificate_expires",
+        "callgate_redis_breaker_state",
+        "callgate_process_",
+    )
     ours = [s for s in samples(metrics) if s.name.startswith("callgate_")]
     assert [s for s in ours if s.value and not s.name.startswith(told)] == []
     assert len({s.name for s in ours}) > 30
@@ -179,12 +184,14 @@ def test_sockets_and_errors_of_ours() -> None:
     metrics = fresh(failures=3)
     metrics.net.connections["WSS"] = 4
     metrics.net.handshakes_failed["certificate"] = 7
+    metrics.net.certificate_expires_at = 8.0
     metrics.net.connections_refused = 5
     metrics.net.unreachable = 6
     assert value(metrics, "callgate_internal_errors_total") == 3
     assert value(metrics, "callgate_connections_open", transport="wss") == 4
     assert value(metrics, "callgate_connections_open", transport="tcp") == 0
     assert value(metrics, "callgate_handshakes_failed_total", kind="certificate") == 7
+    assert value(metrics, "callgate_certificate_expires_timestamp_seconds") == 8
     assert value(metrics, "callgate_connections_refused_total") == 5
     assert value(metrics, "callgate_peers_unreachable_total") == 6
 
