@@ -45,6 +45,8 @@ class Node:
         self.port = port
         self.tried = False
         """It came up once, or could not be reached."""
+        self.retired = False
+        """It is one no more; what it says is of no interest."""
         self.wanted_at = 0.0
         """Loop time at which it had slots, or was to get some."""
         self.counters = cluster.counters.of_node()
@@ -63,11 +65,13 @@ class Node:
         self.cluster.on_node_up()
 
     def on_link_down(self, why: str) -> None:
-        self.cluster.on_node_down(f"{self.host}:{self.port}: {why}")
+        if not self.retired:
+            self.cluster.on_node_down(f"{self.host}:{self.port}: {why}")
 
     def on_link_error(self, text: str) -> None:
         self.tried = True
-        self.cluster.on_node_error(f"{text} ({self.host}:{self.port})")
+        if not self.retired:
+            self.cluster.on_node_error(f"{text} ({self.host}:{self.port})")
 
     def sent_on(
         self, text: str, due: float, packed: bytes, callback: Callback, context: Any, late: Callback | None
@@ -254,10 +258,12 @@ class Cluster:
                 node = self._node(host, port)
                 for slot in range(first, last + 1):
                     old = self._map[slot]
-                    if old is not node:
-                        self._map[slot] = node
-                        if old is not None and not old.link.idle:
-                            leaving.setdefault(old, []).append(slot)
+                    if old is node or (old is not None and old.link.up and not node.tried):
+                        # To one that is not connected yet, the old one's MOVED leads, and on a detour it is waited for.
+                        continue
+                    self._map[slot] = node
+                    if old is not None and not old.link.idle:
+                        leaving.setdefault(old, []).append(slot)
             for old, slots in leaving.items():
                 self.detours.begin(slots, old.link)
             self._view = view
@@ -276,6 +282,7 @@ class Cluster:
 
     def _retire(self, place: tuple[str, int], node: Node) -> None:
         del self._nodes[place]
+        node.retired = True
         self.counters.nodes.remove(node.counters)
         self._map = [None if owner is node else owner for owner in self._map]
         closing = self._loop.create_task(node.link.close())

@@ -289,13 +289,19 @@ class Cluster:
         wait_for("the Cluster is whole", lambda: all(node.whole(len(self.nodes)) for node in self.nodes))
         wait_for("the nodes agree", lambda: len({str(node.slots()) for node in self.nodes}) == 1)
 
+    def add_master(self) -> ClusterNode:
+        """Without slots."""
+        added = ClusterNode(self._folder / f"node{len(self.nodes)}", self._tls, self._whole)
+        self.nodes.append(added)
+        added.start()
+        first = self.nodes[0]
+        added.ask("CLUSTER", "MEET", _HOST, first.port, first.bus_port)
+        self.settled()
+        return added
+
     def add_replica(self, master: ClusterNode) -> ClusterNode:
         """Returns when it has what its master has."""
-        replica = ClusterNode(self._folder / f"node{len(self.nodes)}", self._tls, self._whole)
-        self.nodes.append(replica)
-        replica.start()
-        replica.ask("CLUSTER", "MEET", _HOST, master.port, master.bus_port)
-        self.settled()
+        replica = self.add_master()
         replica.ask("CLUSTER", "REPLICATE", master.id)
         with master.client() as client:
             wait_for("the replica follows", lambda: client.wait(1, 100) == 1)

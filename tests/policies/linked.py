@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from policies.cluster import Cluster
 from policies.counters import StoreCounters
 from policies.keys import bindings_key, command, evalsha
 from policies.link import Link
@@ -67,6 +68,24 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():
             await asyncio.sleep(0.001)
+
+
+async def beside(work: Callable[..., Any], *arguments: Any) -> None:
+    """A blocking piece of work, while the loop goes on."""
+    await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+def redirects_of(cluster: Cluster) -> list[str]:
+    """First words of what a Cluster's nodes say from now on instead of doing something."""
+    seen: list[str] = []
+    redirect = cluster.redirect
+
+    def noted(node: Any, astray: Any, kind: str, text: str) -> None:
+        seen.append(kind)
+        redirect(node, astray, kind, text)
+
+    cluster.redirect = noted  # type: ignore[method-assign]
+    return seen
 
 
 class Bench:

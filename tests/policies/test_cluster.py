@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import uvloop
 
 from config.store_url import servers_of
 from policies import keys
 from policies.cluster import Cluster
 from policies.counters import BreakerState, StoreCounters
-from policies.detour import Astray
 from policies.keys import command
 from policies.scripts import shipped_scripts
 from policies.slots import slot_of as slot_of_command
 from policies.store import NO_REPLY
 from tests import servers
-from tests.policies.linked import Replies, Watcher, until
+from tests.policies.linked import Replies, Watcher, beside, redirects_of, until
 from tests.servers import ClusterNode, cluster_of, make_certificate, payers_on, slot_of
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[servers.Cluster]:
-    with cluster_of() as made:
-        yield made
-
-
-@pytest.fixture
-def nodes(started: servers.Cluster) -> servers.Cluster:
-    """Whole and empty."""
-    started.settled()
-    started.flush()
-    return started
 
 
 class Bench:
@@ -46,15 +30,7 @@ class Bench:
         self.cluster = cluster
         self.watcher = watcher
         self.counters = counters
-        self.redirects: list[str] = []
-        """First words of what the nodes said instead of doing it."""
-        redirect = cluster.redirect
-
-        def seen(node: Any, astray: Astray, kind: str, text: str) -> None:
-            self.redirects.append(kind)
-            redirect(node, astray, kind, text)
-
-        cluster.redirect = seen  # type: ignore[method-assign]
+        self.redirects = redirects_of(cluster)
 
     async def ask(self, *arguments: bytes) -> Any:
         replies = Replies()
@@ -80,11 +56,6 @@ async def linked(url: str, deadline_s: float = 2.0) -> AsyncIterator[Bench]:
 
 def key(payer: str, name: str = "list") -> bytes:
     return f"cg:{{{payer}}}:{name}".encode()
-
-
-async def beside(work: Callable[..., Any], *arguments: Any) -> None:
-    """A blocking piece of work, while the loop goes on."""
-    await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
 class TestSlots:
@@ -151,6 +122,29 @@ class TestMoves:
                     assert [int(value) for value in found] == list(range(sent[payer]))
                 assert {"MOVED", "ASK"} <= set(b.redirects)
                 await until(lambda: not b.cluster.detours.slots)
+
+        uvloop.run(main())
+
+    def test_a_slot_goes_to_a_node_that_was_not_there_before(self) -> None:
+        async def main() -> None:
+            with cluster_of() as nodes:
+                async with linked(nodes.url, deadline_s=5.0) as b:
+                    (payer,) = payers_on(nodes.nodes[0], 1)
+                    await b.ask(b"RPUSH", key(payer), b"0")
+                    added = nodes.add_master()
+                    replies = Replies()
+                    source = nodes.begin_move(slot_of(payer), added)
+                    nodes.move_keys(slot_of(payer), source, added)
+                    for n in (b"1", b"2"):
+                        assert b.cluster.plain(command(b"RPUSH", key(payer), n), replies, n)
+                    await replies.count(2)
+                    assert "ASK" in b.redirects
+                    nodes.end_move(slot_of(payer), source, added)
+                    for n in (b"3", b"4"):
+                        assert b.cluster.plain(command(b"RPUSH", key(payer), n), replies, n)
+                    await replies.count(4)
+                    assert [reply for _, reply in replies.told] == [2, 3, 4, 5]
+                    assert b.counters.breakers() == [BreakerState.CLOSED] * 4
 
         uvloop.run(main())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -20,26 +19,12 @@ from policies.verdicts import Admitted
 from tests import servers
 from tests.policies.busy import Busy, Deaf, payer_named
 from tests.policies.limited import DAY, Bench, Case, Play, bench_at, leg
-from tests.policies.linked import until
+from tests.policies.linked import beside, redirects_of, until
 from tests.policies.scripted import limit, limits
 from tests.policies.test_limiter import TestRenewal, TestVerdicts
-from tests.servers import cluster_of, payers_on, slot_of
+from tests.servers import payers_on, slot_of
 
 __all__ = ["TestRenewal", "TestVerdicts"]
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[servers.Cluster]:
-    with cluster_of() as made:
-        yield made
-
-
-@pytest.fixture
-def nodes(started: servers.Cluster) -> servers.Cluster:
-    """Whole and empty."""
-    started.settled()
-    started.flush()
-    return started
 
 
 @pytest.fixture
@@ -90,32 +75,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(main)
 
 
-async def beside(work: Any, *arguments: Any) -> None:
-    """A blocking piece of work, while the loop goes on."""
-    await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
-
-
-def redirects_of(bench: Bench) -> list[str]:
-    """What the nodes say from now on instead of doing something."""
-    cluster = cast(Cluster, bench.limiter._link)
-    seen: list[str] = []
-    redirect = cluster.redirect
-
-    def noted(node: Any, astray: Any, kind: str, text: str) -> None:
-        seen.append(kind)
-        redirect(node, astray, kind, text)
-
-    cluster.redirect = noted  # type: ignore[method-assign]
-    return seen
-
-
 class TestMoves:
     def test_slots_of_live_leases_move_under_traffic_and_every_counter_is_exact(
         self, nodes: servers.Cluster, redis_client: Redis, tmp_path: Path
     ) -> None:
         async def main() -> None:
             async with busy(nodes, redis_client, tmp_path, deadline_s=5.0, lease_s=10.0) as (bench, calls):
-                seen = redirects_of(bench)
+                seen = redirects_of(cast(Cluster, bench.limiter._link))
                 names = list(calls.payers)
                 await until(lambda: all(calls.live.values()))
                 for turn in (1, 2, 3):
