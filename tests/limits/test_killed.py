@@ -26,7 +26,7 @@ LEASE_S = 3.0
 LINES = 200 if LONG else 30
 BUDGET_S = 8.0
 FAILS, RINGING = 5, 2
-OUTLIVED_S, TAKEN_UP_S = 8.5, 6.0
+OUTLIVED_S, TAKEN_UP_S = 9.0, 6.0
 RENEWED_S = 0.5 * LEASE_S
 """A lease is renewed by then at the latest; it had so much less to live when its instance died."""
 OWN_CUSTOMERS = {
