@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.e2e.net import Net
-from tests.e2e.phone import Phone, challenges, credentials
+from tests.e2e.phone import Phone, register
 from tests.e2e.service import Tariff
 from tests.e2e.sipp import Message
 from tests.e2e.stage import Stage
@@ -19,12 +19,6 @@ TARIFFS = {
     ),
 }
 ANSWER = "Contact: <{}>"
-
-
-def registered(phone: Phone) -> None:
-    answer = phone.ask(phone.register())
-    line = credentials(phone, "REGISTER", "sip:example.com", challenges(answer)["MD5"])
-    assert phone.ask(phone.register(line)).status == 200
 
 
 def tag(value: str) -> str:
@@ -57,7 +51,7 @@ def lines_of(redis: PrivateRedis, payer: str) -> int:
 
 def test_the_lease_follows_the_call(stage: Stage, redis: PrivateRedis) -> None:
     with stage.phone("transfer-target") as target:
-        registered(target)
+        register(target)
         # The transferor asks the target; its phone answers.
         asks = stage.caller("hung-up-on", who="transferor", number="transfer-target")
         asked = target.expect("INVITE")
