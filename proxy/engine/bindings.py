@@ -268,10 +268,12 @@ def came_by(binding: Binding, flow: Flow, instance: str) -> bool:
 class Sources:
     """Which accounts registered from which flow, as far as this process knows (auth.invite: registered_source)."""
 
-    __slots__ = ("_flows",)
+    __slots__ = ("_flows", "_newest")
 
     def __init__(self) -> None:
         self._flows: dict[Flow, dict[str, float]] = {}
+        self._newest: dict[str, Flow] = {}
+        """By aor: where it registered last."""
 
     def put(self, flow: Flow, aor: str, until: float, now: float) -> None:
         """`aor` is registered from this flow until `until` (engine seconds); `until` <= `now` takes it away."""
@@ -282,11 +284,16 @@ class Sources:
         accounts.pop(aor, None)
         if until > now:
             if len(accounts) >= ACCOUNTS_MAX:
-                del accounts[next(iter(accounts))]
+                oldest = next(iter(accounts))
+                del accounts[oldest]
+                self._forget(flow, oldest)
             accounts[aor] = until
+            self._newest[aor] = flow
+        else:
+            self._forget(flow, aor)
         if accounts:
             if len(self._flows) >= FLOWS_MAX:
-                del self._flows[next(iter(self._flows))]
+                self.drop(next(iter(self._flows)))
             self._flows[flow] = accounts
 
     def find(self, flow: Flow, now: float, claimed: str = "") -> str:
@@ -305,6 +312,15 @@ class Sources:
             del self._flows[flow]
         return alive[0] if len(alive) == 1 else ""
 
+    def newest(self, aor: str) -> Flow | None:
+        """Where this account registered last, as far as this process knows."""
+        return self._newest.get(aor)
+
     def drop(self, flow: Flow) -> None:
         """The flow is gone (its connection failed)."""
-        self._flows.pop(flow, None)
+        for aor in self._flows.pop(flow, ()):
+            self._forget(flow, aor)
+
+    def _forget(self, flow: Flow, aor: str) -> None:
+        if self._newest.get(aor) is flow:
+            del self._newest[aor]

@@ -16,6 +16,7 @@ from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
+from proxy.engine.within import way_to
 from proxy.sip.message import Request
 from proxy.sip.serialise import render
 
@@ -172,7 +173,7 @@ def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_call
     peer = dialog.callee if from_caller else call.caller
     if peer.follow_flow and "route" not in request.keys:
         # RFC 5626 §5.3: an account is reached over the flow it registered or called by, whatever its Contact says.
-        flow = peer.flow
+        flow = way_to(core, call, peer)
         return Target(request.uri, flow, flow.transport, flow.host, flow.port)
     target = by_route_or_uri(core, request)
     if target is not None and target.flow is None:

@@ -30,6 +30,21 @@ def remote_target(peer: Peer) -> str:
     return f"sip:{_HOST[6 if ':' in flow.host else 4].format(flow.host)}:{flow.port}"
 
 
+def way_to(core: Core, call: Call, peer: Peer) -> Flow:
+    """The flow this end of the call is reached by: its dialog's, or where its account registered anew when that broke.
+
+    Of an account with several devices that may be another one, which knows nothing of the dialog and says 481: no
+    worse than nobody.
+    """
+    flow = peer.flow
+    if flow.gone and peer.follow_flow:
+        account = call.caller_account if peer is call.caller else call.callee_account
+        again = core.sources.newest(account.aor) if account is not None else None
+        if again is not None:
+            return again
+    return flow
+
+
 def send(
     core: Core,
     call: Call,
@@ -54,7 +69,7 @@ def send(
         method, uri, lines, keys, b"", NO_REQUEST.via, call.call_id, cseq, frm.tag, to.tag, None
     )
     target = by_route_or_uri(core, request)
-    flow: Flow = to.flow
+    flow = way_to(core, call, to)
     if by_target:
         if target is None:
             return False

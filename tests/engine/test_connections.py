@@ -192,6 +192,29 @@ def test_who_comes_back_by_another_connection_is_reached_there(world: World) -> 
     assert [request.method for request in again.requests()] == ["INFO"]
 
 
+def test_who_registers_anew_by_another_connection_is_cut_there(world: World) -> None:
+    """A browser whose network changed: it has said nothing in the call since."""
+    bob = Connected(world, number=7)
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    [invite] = bob.requests()
+    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
+    [_, ok] = caller.got()
+    assert not isinstance(ok, Request)
+    caller.within("ACK", ok, 1)
+    bob.got()
+    bob.breaks()
+    again = Connected(world, number=9)
+    world.engine.core.sources.put(again.flow, "bob@example.com", world.now + 7200, world.now)
+    caller.within("INFO", ok, 2)
+    [info] = again.requests()
+    again.answer(info, 200, "OK")
+    assert caller.statuses() == [200]
+    world.advance(3601)
+    assert [request.method for request in again.requests()][:1] == ["BYE"]
+    assert bob.got() == []
+
+
 def test_a_response_to_who_is_gone_goes_by_a_new_connection_to_its_port(world: World) -> None:
     """RFC 3261 §18.2.2."""
     caller = Phone(world, "192.0.2.10", "alice", 40001, world.tcp)

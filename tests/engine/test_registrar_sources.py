@@ -13,10 +13,11 @@ from policies.verdicts import (
     Replayed,
     Unavailable,
 )
+from proxy.engine import bindings
 from proxy.engine.digest import answer
 from proxy.engine.events import FlowFailed
 from proxy.engine.registrar import Registrar
-from proxy.sip.flow import Flow
+from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.transaction import ServerTransaction
 from tests.engine.registering import CONTACT, World, ask_in, binding_in, response_in
 
@@ -131,3 +132,31 @@ def test_a_client_without_rport_is_known_by_where_it_sends_and_called_where_it_h
     assert (binding_in(ask).host, binding_in(ask).port) == ("203.0.113.9", 5062)
     world.decide(ask, Registered([ask.contacts[0][2]]))
     assert world.source() == "alice@example.com"
+
+
+def test_where_an_account_registered_last() -> None:
+    sources = World().engine.core.sources
+    table = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
+    first, second = table.get("203.0.113.9", 1, 1), table.get("203.0.113.9", 2, 2)
+    sources.put(first, "alice", 10, 0)
+    sources.put(second, "alice", 10, 0)
+    assert sources.newest("alice") is second
+    sources.drop(first)
+    assert sources.newest("alice") is second
+    sources.put(second, "alice", 0, 0)
+    assert sources.newest("alice") is None
+    sources.put(first, "alice", 10, 0)
+    sources.drop(first)
+    assert sources.newest("alice") is None
+
+
+def test_what_is_forgotten_is_forgotten_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bindings, "FLOWS_MAX", 2)
+    monkeypatch.setattr(bindings, "ACCOUNTS_MAX", 2)
+    sources = World().engine.core.sources
+    table = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
+    for number in range(1, 5):
+        for name in "abc":
+            sources.put(table.get("203.0.113.9", number, number), f"{name}{number}", 10, 0)
+    assert len(sources._flows) == 2
+    assert len(sources._newest) == 4
