@@ -1,5 +1,6 @@
 -- Other counters are in force than when the state was written: the old ones are put aside under their names (KEYS[7]),
--- so that they go on where they stood when their activation wins again. Running calls change over at once.
+-- so that they go on where they stood when their activation wins again. Running calls change over at once. Nobody is told:
+-- an instance that goes by other plans would ask, change back and tell in turn, as fast as the store answers.
 -- @include first
 local pattern = '^(.*)\n(.*)\n(.*)\n(.*) (.*)$'
 local moment = state and first_expiry(now) or now
@@ -24,4 +25,4 @@ fw, fn = taken_up(fail)
 sw, sn = taken_up(success)
 call('PEXPIRE', KEYS[7], 400 * 86400000)
 -- @include talking
-t, names, dirty, moved, kept = moment, ARGV[2], true, true, false
+t, names, dirty, kept = moment, ARGV[2], true, false
