@@ -107,6 +107,9 @@ class Renewal:
         if reply is not NO_REPLY:
             self._counters.leases_lapsed += reply[2]
             self._planned(payer, reply)
+        elif payer.held:
+            # What is waited for comes with a renewal then, which is repeated until the store takes it.
+            self.renew_soon(next(iter(payer.held.values())))
         if again:
             self.ask(payer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from policies.counters import StoreError
 from policies.lease import Leg, Outcome
 from policies.reasons import Reason
 from policies.verdicts import Admitted, Refused
@@ -125,5 +126,21 @@ def test_a_payer_without_calls_here_costs_no_command(play: Play) -> None:
         assert isinstance(await b.admit(one), Admitted)
         assert b.counters.leases_renewed == 0
         b.limiter.release(one, Outcome.VOID)
+
+    play(case)
+
+
+def test_a_question_that_is_not_answered_in_time_is_asked_again(play: Play) -> None:
+    """Not only with the next renewal, which with this lease is 12 s away."""
+
+    async def case(b: Bench) -> None:
+        await two_running(b)
+        b.proxy.commands.close()
+        b.limiter.change(limits(total=limit("total_duration", 300_000, DAY, "both")))
+        await b.proxy.commands.held.wait()
+        await until(lambda: b.counters.errors[StoreError.DEADLINE] == 1)
+        b.proxy.commands.open()
+        await until(lambda: len(b.user.budgets) == 3)
+        assert 145 < (seconds(b) or 0) <= 150
 
     play(case)
