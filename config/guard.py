@@ -27,7 +27,7 @@ def _rate_of(raw: object) -> Rate:
         return raw
     match = _PER.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None:
-        raise ValueError(f"not a rate: {raw!r}; write it as 300 per 10s")
+        raise ValueError(f"not a rate: {raw!r}; write it as 1000 per 10s")
     count, period = count_of(match[1], 1, 1_000_000), duration_ms_of(match[2]) / 1000
     if not 0.1 <= period <= 86400:
         raise ValueError(f"a rate's period is between 100ms and 1d, not {match[2]}")
@@ -41,7 +41,7 @@ class Guard(Model):
     """Against scanners, guessers and floods. Trunks' addresses are exempt."""
 
     enabled: YesNo = True
-    unauthenticated: RateOf = Rate(300, 10.0)
+    unauthenticated: RateOf = Rate(1000, 10.0)
     """Requests without proof of who sends them, from one address."""
     failures: RateOf = Rate(20, 600.0)
     """Wrong passwords from one address, and for one account."""

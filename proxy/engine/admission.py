@@ -228,7 +228,11 @@ def _admitted(core: Core, call: Call, verdict: Admitted, now: float) -> None:
         context.to_account = True
     elif call.route_trunk is not None:
         context.groups = trunk_targets(
-            core, call.route_trunk, request.uri, keeps_uri(call.caller_account, call.route_trunk)
+            core,
+            call.route_trunk,
+            request.uri,
+            keeps_uri(call.caller_account, call.route_trunk),
+            core.finder.challengers.pop(call.call_id, None) if core.finder.challengers else None,
         )
     if not context.groups:
         reason = Reason.NOT_REGISTERED if call.callee_account is not None else Reason.TRUNK_DOWN

@@ -27,6 +27,8 @@ QUESTIONS_MAX = 512
 """Names asked for at once: whoever makes us ask for more is refused, not the resolver flooded."""
 WAYS_MAX = 16
 """Flows that one request tries at most."""
+CHALLENGERS_MAX = 1024
+"""Challenges that wait for their credentials; the oldest is forgotten, and its request goes to any server."""
 STALE_MAX = 3600.0
 """Seconds an answer is used beyond its TTL while nobody can say anything newer (RFC 8767 §5: one to three days)."""
 STALE_TTL = 30.0
@@ -80,12 +82,20 @@ class _Known:
 class Finder:
     """The names the engine knows, and who waits for those it has asked for."""
 
-    __slots__ = ("known", "waiting", "waiting_count")
+    __slots__ = ("challengers", "known", "waiting", "waiting_count")
 
     def __init__(self) -> None:
         self.known: dict[Question, _Known] = {}
         self.waiting: dict[Question, list[Callable[[Sequence[Server], float], None]]] = {}
         self.waiting_count = 0
+        self.challengers: dict[str, Flow] = {}
+        """Call-ID → the server that asked for credentials: its nonce may mean nothing to the others of its name."""
+
+    def challenged(self, call_id: str, flow: Flow) -> None:
+        """A 401 or 407 went up. RFC 3261 §22.2: the same request with credentials follows, with the same Call-ID."""
+        if len(self.challengers) >= CHALLENGERS_MAX:
+            del self.challengers[next(iter(self.challengers))]
+        self.challengers[call_id] = flow
 
     def remembered(self, core: Core, question: Question) -> list[Flow]:
         """Every flow behind the name as it was last found, in no order that counts."""

@@ -64,6 +64,8 @@ def on_request(
     caller = caller_of(core, request, source, trunks, asked, now)
     match caller:
         case Caller():
+            if not trunks and core.guard.on:
+                core.guard.known(source)
             callee = callee_for(core, caller, request, flow_token)
             if flow_token and callee.edge is None:
                 # RFC 5626 §5.3.1: "If the flow token has been tampered with".

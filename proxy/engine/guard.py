@@ -174,6 +174,12 @@ class Guard:
             del proved[next(iter(proved))]
         proved[aor] = now
 
+    def known(self, flow: Flow) -> None:
+        """The request came from somebody we know by the flow he registered from: no abuse either."""
+        source = self._sources.get(flow.host)
+        if source is not None:
+            source.requests.tokens += 1.0
+
     def failed(self, flow: Flow, aor: str, now: float) -> float:
         """A wrong password. Seconds that its answer is to wait; below 0: it gets none."""
         core = self._core
@@ -238,10 +244,16 @@ class Guard:
 
     def unban(self, host: str) -> None:
         """events.Unban: by an operator; "" = everybody. What the address did before is forgotten."""
-        for one in [host] if host else [*self.bans, *self._sources]:
+        settings = self._core.snapshot.config.guard
+        for one in [host] if host else [*self.bans]:
             if one in self.bans:
                 self._lift(self.bans[one])
-            self._sources.pop(one, None)
+        for one in [host] if host else [*self._sources]:
+            source = self._sources.get(one)
+            if source is not None:
+                source.requests.tokens = float(settings.unauthenticated.count)
+                source.failures.tokens = float(settings.failures.count)
+                source.closed_until, source.over, source.strikes = 0.0, 0, 0
 
     def _ban(self, host: str, source: _Source, cause: BanCause, seconds: float | None, now: float) -> None:
         core = self._core

@@ -113,7 +113,9 @@ def _forward(core: Core, registration: Registration, passing: Passing) -> None:
     remove_all(request, "route")
     lower_max_forwards(request)
     txn.user = context
-    context.groups = trunk_targets(core, passing.trunk, request.uri, keep=True)
+    context.groups = trunk_targets(
+        core, passing.trunk, request.uri, True, core.finder.challengers.pop(request.call_id, None)
+    )
     if context.groups:
         next_group(core, context, registration.now)
         return
@@ -128,6 +130,8 @@ def accepted(core: Core, registration: Registration, response: Response, now: fl
     assert passing is not None
     registration.now = now
     registration.wall = now + core.wall_offset
+    if core.guard.on:
+        core.guard.proved(registration.source, registration.account.aor, now)
     if not passing.asked and not registration.remove_all:
         return False
     passing.response = response

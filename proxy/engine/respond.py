@@ -345,6 +345,8 @@ def _best_up(core: Core, context: Context, now: float) -> None:
         core.answer(context.txn, status, PHRASES.get(status, "Request Failed"), now)
         return
     if status in (401, 407):
+        if best.txn is not None:
+            core.finder.challenged(response.call_id, best.txn.flow)
         _merge_challenges(context, best, response)
     _up(core, context, best, response, now)
 

@@ -12,7 +12,7 @@ from proxy.engine.effects import Shun, Unshun
 from proxy.engine.events import FloodSeen, MessageIn, Unban
 from proxy.engine.guard import FLOOD_BAN
 from proxy.sip.message import Response
-from tests.engine.test_guard import STRANGER, Client, banned, world_of
+from tests.engine.test_guard import GUARD, STRANGER, Client, banned, world_of
 from tests.engine.world import Phone
 
 
@@ -81,4 +81,14 @@ def test_a_dialog_goes_on_whatever_its_address_has_asked(tmp_path: Path) -> None
         caller.within("INFO", ok, cseq)
     assert len(callee.requests()) == 59
     world.handle(MessageIn(b"\r\n\r\n", caller.flow))
+    assert not banned(world)
+
+
+def test_who_is_known_by_the_flow_he_registered_from_pays_nothing(tmp_path: Path) -> None:
+    world = world_of(tmp_path, GUARD + "auth: {invite: registered_source}\n")
+    phone = Phone(world, STRANGER, "alice")
+    world.engine.core.sources.put(phone.flow, "alice@example.com", 3600.0, 0.0)
+    for n in range(60):
+        phone.invite("sip:4930@example.com", f"c{n}")
+    assert len([status for status in phone.statuses() if status == 100]) == 60
     assert not banned(world)

@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from policies.lease import Outcome
 from policies.verdicts import Admitted
 from proxy.engine.effects import AskAdmission, AskName, ReleaseLease
@@ -357,3 +359,27 @@ def test_a_call_by_name_that_is_answered_leaves_nothing(tmp_path: Path) -> None:
     [_, bye] = members[0].requests()
     members[0].answer(bye, 200, "OK")
     world.idle()
+
+
+@pytest.mark.parametrize("targets", ['["sip:provider.test"]', None])
+def test_credentials_go_to_the_server_that_asked_for_them(tmp_path: Path, targets: str | None) -> None:
+    """Its nonce may mean nothing to the others, behind one name or in one list."""
+    listed = ", ".join(f'{{uri: "sip:{host}", priority: 1}}' for host in HOSTS)
+    world = World(tmp_path, NAMED.replace('["sip:provider.test"]', targets or f"[{listed}]"))
+    caller, members = cluster(world)
+    for n in range(20):
+        caller.invite(NUMBER, f"c{n}")
+        if targets is not None and n == 0:
+            servers(world, *(Server(1, 1, "UDP", 5060, [host]) for host in HOSTS))
+        [(member, invite)] = [(member, invite) for member in members for invite in member.requests()]
+        member.answer(
+            invite, 407, "Proxy Authentication Required", "t", 'Proxy-Authenticate: Digest realm="p"'
+        )
+        assert 407 in caller.statuses()
+        caller.invite(NUMBER, f"c{n}", 'Proxy-Authorization: Digest realm="p"', cseq=2)
+        again = [one for one in member.requests() if one.method == "INVITE"]
+        assert [one.cseq for one in again] == [2]
+        member.answer(again[0], 486, "Busy Here")
+        member.got()
+        caller.got()
+    assert not world.engine.core.finder.challengers
