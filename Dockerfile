@@ -26,8 +26,8 @@ ENV PATH=/opt/callgate/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /var/lib/callgate
 USER callgate
 VOLUME /var/lib/callgate/var
-# SIP over UDP and TCP, and the metrics address. What is really listened on is said by callgate.yaml.
-EXPOSE 5060/udp 5060/tcp 9105/tcp
+# SIP over UDP, TCP and TLS, and the metrics address. What is really listened on is said by callgate.yaml.
+EXPOSE 5060/udp 5060/tcp 5061/tcp 9105/tcp
 # `metrics.listen` decides where /healthz is; the examples say 127.0.0.1:9105. Another port: set CALLGATE_HEALTH.
 ENV CALLGATE_HEALTH=http://127.0.0.1:9105/healthz
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \

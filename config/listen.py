@@ -19,7 +19,7 @@ WEBSOCKET: Final = ("WS", "WSS")
 Verify = Literal["none", "optional", "required"]
 
 DEFAULT_PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
-"""RFC 3261 §19.1.2; RFC 7118 §5.3 leaves those of HTTP."""
+"""RFC 3261 §19.1.2, RFC 7118 §5.5."""
 _NAMES: Final = "udp, tcp, tls, ws or wss"
 
 

@@ -53,7 +53,7 @@ class LocalText:
         self.sent_by = f" {local.host}:{local.port};"
         """How our sent-by stands in a Via line of ours."""
         # RFC 3261 §16.6 step 4: lr always; transport only where it is not the default of the scheme.
-        # RFC 7118 §5.2.1, §5.3: in URIs WebSocket is "ws", with TLS below it or not.
+        # RFC 7118 §5.2: in URIs WebSocket is "ws", with TLS below it or not.
         scheme_transport = "ws" if transport == "WSS" else transport.lower()
         parameter = "" if transport == "UDP" else f";transport={scheme_transport}"
         self.route_prefix = f"<sip:{local.host}:{local.port}{parameter};lr"

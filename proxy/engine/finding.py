@@ -127,7 +127,7 @@ def _find(
 ) -> None:
     finder = core.finder
     if question.host.endswith(".invalid"):
-        # RFC 6761 §6.4: there is no such name, so nobody is asked. Browsers name themselves so (RFC 7118 §5.2).
+        # RFC 6761 §6.4: there is no such name, so nobody is asked. Browsers name themselves so (RFC 7118 §8.1).
         then((), now)
         return
     known = finder.known.get(question)

@@ -67,7 +67,7 @@ def on_request(
         sender.cseq = request.cseq
     known = sender.flow
     if known is not source and (known.gone or (sender.follow_flow and source.conn and not known.conn)):
-        # Its connection broke, or our process died, and it has made another: the way to it now (RFC 5626 §4.4.1).
+        # Its connection broke, or our process died, and it has made another: the way to it now (RFC 5626 §4.5).
         sender.flow = source
     method = request.method
     if call.state is CallState.CUTTING:
@@ -185,7 +185,7 @@ def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_call
 
 
 def _same_connection(flow: Flow, target: Target) -> None:
-    """RFC 5923 §4: what goes to where the dialog has a TLS connection already takes that one.
+    """RFC 5923 §8.1: what goes to where the dialog has a TLS connection already takes that one.
 
     A neighbour's Contact is an address as a rule and its certificate a name, so a new one would not get through.
     """

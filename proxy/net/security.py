@@ -3,9 +3,9 @@
 RFC 8996: TLS 1.2 and 1.3 only. We differ from RFC 3261 §26.2.1, whose TLS_RSA_WITH_AES_128_CBC_SHA is a MUST of 2002:
 under TLS 1.2 only suites with forward secrecy and authenticated encryption (RFC 9325 §4.2).
 
-The name of a target is checked against its certificate (RFC 5922 §7.1): the host of the URI that was asked for, not
-the one DNS led to. We differ from its §7.2 in two points, both Python's ssl: a wildcard (*.example.com) is taken, as
-providers have them, and SANs of type URI are not looked at, as nobody issues them.
+The name of a target is checked against its certificate (RFC 5922 §4, §7.3): the host of the URI that was asked for,
+not the one DNS led to. We differ in two points, both Python's ssl: a wildcard (*.example.com) is taken (§7.2), as
+providers have them, and SANs of type URI are not looked at (§7.1), as nobody issues them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A flow with a connection number means that connection and no other; one with number 0 means any connection to that
 peer, opened when there is none. What is sent while a connection is being opened waits, within bounds.
 
-Over TLS a connection is used again for the same server name only (RFC 5923 §8): whom it was opened to and who proved
+Over TLS a connection is used again for the same server name only (RFC 5923 §9.3): whom it was opened to and who proved
 to be that. One that a client opened serves what belongs to it and nothing else; the client has proved no name of ours.
 """
 
@@ -265,7 +265,7 @@ class TcpSocket:
         if not self._secure:
             await self._loop.create_connection(lambda: connection, host, port, local_addr=self._source)
             return connection
-        # RFC 5922 §7.1: the name that was asked for; where that was an address, the address.
+        # RFC 5922 §7.3: the name that was asked for; where that was an address, the address.
         secured = Secured(
             connection,
             self._shared.security.dialling,

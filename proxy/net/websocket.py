@@ -92,7 +92,7 @@ class WsConnection(Connection):
     # From above -------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Connection. One message; text where it can be one (RFC 7118 §5.1), for that is what browsers show."""
+        """Connection. One message; text where it can be one (RFC 7118 §4.2), for that is what browsers show."""
         protocol = self._protocol
         if self._clogged:
             self.transport.abort()

@@ -49,7 +49,7 @@ class Phone:
         self._cseq = itertools.count(1)
         self._branch = itertools.count(1)
         self._channel = channel or open_channel(transport, (self.host, self.port), proxy, certificate)
-        # RFC 7118 §5.2: a browser does not know its address, and names itself by what is none.
+        # RFC 7118 §8.1: a browser does not know its address, and names itself by what is none.
         address = f"[{host}]" if ":" in host else host
         self._named = f"{user}.invalid" if transport in WEBSOCKET else f"{address}:{self.port}"
 
@@ -67,7 +67,7 @@ class Phone:
 
     @property
     def contact(self) -> str:
-        # RFC 7118 §5.3: "ws" in a URI, with TLS below it or not.
+        # RFC 7118 §5.2: "ws" in a URI, with TLS below it or not.
         transport = "ws" if self.transport == "WSS" else self.transport.lower()
         return f"sip:{self.user}@{self._named};transport={transport}"
 

@@ -12,7 +12,7 @@ from proxy.engine.bindings import Binding, to_record
 from proxy.engine.effects import AskBindings, AskName
 from proxy.engine.events import BindingsFound, FlowFailed
 from proxy.sip.flow import Flow
-from proxy.sip.message import Request
+from proxy.sip.message import Request, Response
 from tests.certificates import Authority
 from tests.engine.world import CALLGATE, Phone, World, set_up
 
@@ -61,21 +61,28 @@ def registered(world: World, *records: str) -> Phone:
     return Phone(world, "192.0.2.10", "alice")
 
 
-def test_a_browser_is_called_over_its_connection_and_routes_say_ws(world: World) -> None:
+def talking(world: World) -> tuple[Phone, Connected, Request, Response]:
+    """alice's call to bob's browser, answered and acknowledged."""
     bob = Connected(world)
     caller = registered(world, record(bob.flow))
     caller.invite(BOB)
     [invite] = bob.requests()
-    assert invite.uri == BROWSER
-    assert invite.via.value.startswith("SIP/2.0/WSS 192.0.2.1:443;")
-    # RFC 7118 §5.3: "ws" in a URI, with TLS below it or not.
-    assert invite.all_values("record-route")[0].startswith("<sip:192.0.2.1:443;transport=ws;lr;c=")
     bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
     [_, ok] = caller.got()
-    assert not isinstance(ok, Request)
+    assert isinstance(ok, Response)
     caller.within("ACK", ok, 1)
+    assert [request.method for request in bob.requests()] == ["ACK"]
+    return caller, bob, invite, ok
+
+
+def test_a_browser_is_called_over_its_connection_and_routes_say_ws(world: World) -> None:
+    caller, bob, invite, ok = talking(world)
+    assert invite.uri == BROWSER
+    assert invite.via.value.startswith("SIP/2.0/WSS 192.0.2.1:443;")
+    # RFC 7118 §5.2: "ws" in a URI, with TLS below it or not.
+    assert invite.all_values("record-route")[0].startswith("<sip:192.0.2.1:443;transport=ws;lr;c=")
     caller.within("INFO", ok, 2)
-    assert [request.method for request in bob.requests()] == ["ACK", "INFO"]
+    assert [request.method for request in bob.requests()] == ["INFO"]
 
 
 @pytest.mark.parametrize("transport", ["TCP", "TLS", "WSS"])
@@ -175,15 +182,7 @@ def test_a_connection_of_another_instance_is_not_ours_to_use(world: World) -> No
 
 
 def test_who_comes_back_by_another_connection_is_reached_there(world: World) -> None:
-    bob = Connected(world, number=7)
-    caller = registered(world, record(bob.flow))
-    caller.invite(BOB)
-    [invite] = bob.requests()
-    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
-    [_, ok] = caller.got()
-    assert not isinstance(ok, Request)
-    caller.within("ACK", ok, 1)
-    bob.got()
+    caller, bob, invite, ok = talking(world)
     bob.breaks()
     again = Connected(world, number=9)
     again.back("INFO", invite, "t1", 1)
@@ -194,15 +193,7 @@ def test_who_comes_back_by_another_connection_is_reached_there(world: World) -> 
 
 def test_who_registers_anew_by_another_connection_is_cut_there(world: World) -> None:
     """A browser whose network changed: it has said nothing in the call since."""
-    bob = Connected(world, number=7)
-    caller = registered(world, record(bob.flow))
-    caller.invite(BOB)
-    [invite] = bob.requests()
-    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
-    [_, ok] = caller.got()
-    assert not isinstance(ok, Request)
-    caller.within("ACK", ok, 1)
-    bob.got()
+    caller, bob, _, ok = talking(world)
     bob.breaks()
     again = Connected(world, number=9)
     world.engine.core.sources.put(again.flow, "bob@example.com", world.now + 7200, world.now)
@@ -252,15 +243,7 @@ def test_a_name_that_cannot_exist_is_not_looked_up(world: World) -> None:
 
 
 def test_another_connection_takes_nothing_over_while_the_first_stands(world: World) -> None:
-    bob = Connected(world, number=7)
-    caller = registered(world, record(bob.flow))
-    caller.invite(BOB)
-    [invite] = bob.requests()
-    bob.answer(invite, 200, "OK", "t1", f"Contact: <{BROWSER}>")
-    [_, ok] = caller.got()
-    assert not isinstance(ok, Request)
-    caller.within("ACK", ok, 1)
-    bob.got()
+    caller, bob, invite, ok = talking(world)
     other = Connected(world, number=9)
     other.back("INFO", invite, "t1", 1)
     caller.requests()
@@ -277,7 +260,7 @@ def listening_tls(folder: Path) -> str:
 
 
 def test_within_a_dialog_over_tls_the_connection_is_used_again(tmp_path: Path) -> None:
-    """RFC 5923 §4. The provider's Contact is an address, and its certificate has a name."""
+    """RFC 5923 §8.1. The provider's Contact is an address, and its certificate has a name."""
     targets = '"sip:192.0.2.20:5060", "sip:192.0.2.21:5060"'
     world = World(tmp_path, listening_tls(tmp_path).replace(targets, '"sip:192.0.2.20;transport=tls"'))
     caller = Phone(world, "192.0.2.10", "alice")

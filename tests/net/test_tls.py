@@ -297,7 +297,7 @@ def named(net: Net, port: int, name: str) -> Flow:
 
 
 def test_a_target_must_prove_its_name(authority: Authority, tls: Tls, tmp_path: Path) -> None:
-    """RFC 5922 §7.1."""
+    """RFC 5922 §7.3."""
     unknown = Authority(tmp_path, "unknown")
 
     async def main() -> None:
@@ -319,7 +319,7 @@ def test_a_target_must_prove_its_name(authority: Authority, tls: Tls, tmp_path: 
             await net.sink.until(lambda: bool(net.sink.messages))
             answered = net.sink.messages[0][1]
             assert answered.conn > 0
-            # Another name at the same address is another peer, and here nobody (RFC 5923 §8); so is the address.
+            # Another name at the same address is another peer, and here nobody (RFC 5923 §9.3); so is the address.
             for wrong in (
                 named(net, server.port, "other.example"),
                 net.flow(HOST, server.port),

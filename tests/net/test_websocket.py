@@ -63,7 +63,7 @@ def test_one_message_of_sip_is_one_of_websocket(host: str) -> None:
             await peer.send(whole.decode())
             assert await peer.recv() == whole.decode()
             await peer.send(whole)
-            # Text where it can be, whatever it came as; else binary (RFC 7118 §5.1).
+            # Text where it can be, whatever it came as; else binary (RFC 7118 §4.2).
             assert await peer.recv() == whole.decode()
             binary = message(b"\xff\x00")
             await peer.send(binary)
