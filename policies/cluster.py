@@ -33,6 +33,9 @@ SURVEY_PAUSE_S: Final = 0.1
 """At least, between two looks."""
 KEPT_S: Final = 60.0
 """A node that has no slots any more, or none yet, keeps its link for so long."""
+_DOWN: Final = "CLUSTERDOWN The cluster is down"
+"""Most masters are away, or this node was and has not heard of the others yet; or a slot is served by nobody, and full
+coverage is required. Not so "Hash slot not served", which is about one slot."""
 _AGAIN: Final = ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN")
 
 
@@ -178,6 +181,8 @@ class Cluster:
             self._view = None
         if kind in ("MOVED", "CLUSTERDOWN"):
             self._stale.set()
+        if text == _DOWN:
+            node.link.suspend(f"it says {_DOWN}")
         asked = target.link if kind == "ASK" and target is not None else None
         self.detours.point(astray, asked, again=target is None)
 
@@ -231,6 +236,7 @@ class Cluster:
             self._stale.clear()
             try:
                 self._take(await self._survey())
+                await self._resume()
             except (OSError, ValueError) as error:
                 self.counters.errors[StoreError.CONNECTION] += 1
                 self._user.on_link_error(f"cannot learn who has which slot: {error}")
@@ -244,11 +250,26 @@ class Cluster:
     async def _survey(self) -> View:
         """Raises: OSError when nobody answers."""
         known = [*self._nodes, *((seed.host, seed.port) for seed in self._seeds)]
-        askers = [Asker(replace(self._seeds[0], host=host, port=port)) for host, port in dict.fromkeys(known)]
+        askers = [self._asker(host, port) for host, port in dict.fromkeys(known)]
         try:
             return max(await most([view_of(asker) for asker in askers]), key=lambda view: view.rank)
         finally:
             for asker in askers:
+                asker.close()
+
+    def _asker(self, host: str, port: int) -> Asker:
+        return Asker(replace(self._seeds[0], host=host, port=port))
+
+    async def _resume(self) -> None:
+        """Ask those that would do nothing whether they would by now."""
+        for node in [node for node in self._nodes.values() if node.link.suspended]:
+            asker = self._asker(node.host, node.port)
+            try:
+                if (await view_of(asker)).ok:
+                    node.link.resume()
+            except OSError:
+                continue
+            finally:
                 asker.close()
 
     def _take(self, view: View) -> None:
@@ -267,11 +288,9 @@ class Cluster:
             for old, slots in leaving.items():
                 self.detours.begin(slots, old.link)
             self._view = view
-        for node in self._nodes.values():
-            if view.ok:
-                node.link.resume()
-            else:
-                node.link.suspend("the Cluster is down: a slot is served by nobody, or most masters are away")
+        if not view.ok:
+            for node in self._nodes.values():
+                node.link.suspend("the Cluster is down: most masters are away, or a slot is served by nobody")
         now = self._loop.time()
         owners = {(host, port) for _, _, host, port in view.owners}
         for place, node in list(self._nodes.items()):

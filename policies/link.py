@@ -70,6 +70,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         """Raises: ValueError for a URL that is none. Needs a running loop."""
         self.up = False
+        self.suspended = False
         self._target = target_of(url)
         self.replaceable = not isinstance(self._target, Address)
         self._loads = [command(b"SCRIPT", b"LOAD", script.text) for script in scripts.all()]
@@ -97,7 +98,6 @@ class Link(asyncio.Protocol):
         self._expiry_put_off = False
         self._probe: asyncio.TimerHandle | None = None
         self._reloading = False
-        self._suspended = False
         self._greeting_left = 0
         self._greeted_at = 0.0
         self._greeted: asyncio.Future[None] = self._loop.create_future()
@@ -160,12 +160,12 @@ class Link(asyncio.Protocol):
     def suspend(self, why: str) -> None:
         """The server answers, but will do nothing until `resume`, or until it is connected to anew."""
         if self.up:
-            self._suspended = True
+            self.suspended = True
             self._go_down(why)
 
     def resume(self) -> None:
         """It does its work again."""
-        if self._suspended:
+        if self.suspended:
             self._go_up()
 
     @property
@@ -310,7 +310,7 @@ class Link(asyncio.Protocol):
 
     def _go_up(self) -> None:
         self.up = True
-        self._suspended = False
+        self.suspended = False
         self._misses = 0
         self._counters.breaker = BreakerState.CLOSED
         self._user.on_link_up()
@@ -367,7 +367,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._outgoing.clear()
-        self._reloading = self._suspended = False
+        self._reloading = self.suspended = False
         self._go_down(f"connection lost: {exc or 'closed by the store'}")
         missed, waiting = self._missed, self._waiting
         self._missed, self._waiting = deque(), deque()
