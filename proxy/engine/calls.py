@@ -90,17 +90,17 @@ def answered(core: Core, call: Call, branch: Branch, response: Response, now: fl
         cseq.opened(dialog, branch.renumbering)
     dialog.confirmed = True
     if state is CallState.TRYING:
-        _first_answer(core, call, dialog.callee, response.status, now)
+        _first_answer(core, call, dialog, response.status, now)
     return True
 
 
-def _first_answer(core: Core, call: Call, callee: Peer, status: int, now: float) -> None:
+def _first_answer(core: Core, call: Call, dialog: Dialog, status: int, now: float) -> None:
     call.state = CallState.ANSWERED
     call.txn = None
     record = call.record
     record.answered_at = now
     record.status = status
-    text = dialog_text(core, call, callee)
+    text = dialog_text(core, call, dialog)
     for leg in call.legs:
         if not leg.answered:
             leg.answered = True

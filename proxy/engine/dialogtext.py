@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from policies.lease import Leg
 from proxy.engine.call import Call, CallState, Dialog, Peer
+from proxy.engine.cseq import Passage
 from proxy.engine.record import CallRecord
 from proxy.sip.grammar import CSEQ_MAX
 
@@ -26,8 +27,8 @@ CSEQ_LEAP = 1000
 """RFC 3261 §12.2.1.1 wants a higher number, and §12.2.2 lets it be higher by more than one."""
 
 
-def dialog_text(core: Core, call: Call, callee: Peer) -> str:
-    """The call as it stands at its answer by `callee`."""
+def dialog_text(core: Core, call: Call, dialog: Dialog) -> str:
+    """The call as it stands at the answer that makes this its dialog."""
     record = call.record
     offset = core.wall_offset
     lines = [
@@ -45,7 +46,9 @@ def dialog_text(core: Core, call: Call, callee: Peer) -> str:
         limits = leg.limits
         lines += (leg.lease, leg.direction, leg.account, limits.payer, limits.mode)
     _add_peer(lines, call.caller)
-    _add_peer(lines, callee)
+    _add_peer(lines, dialog.callee)
+    # By how much the caller's CSeq numbers are raised on their way (cseq.py).
+    lines.append("0" if dialog.down is None else str(dialog.down.raised))
     return "\n".join(lines)
 
 
@@ -117,6 +120,7 @@ def _read(core: Core, lines: _Lines, now: float) -> Call | None:
     told_legs = [lines.some(5) for _ in range(int(lines.next()))]
     caller = _read_peer(core, lines)
     callee = _read_peer(core, lines)
+    raised = int(lines.next())
     if caller is None or callee is None:
         return None
     record = CallRecord(call_id, caller.tag, caller_name, callee_name, started_at)
@@ -140,14 +144,22 @@ def _read(core: Core, lines: _Lines, now: float) -> Call | None:
         leg.answered = True
         leg.answered_at = answered_at
         legs.append(leg)
+        found = core.snapshot.catalog.accounts.get(account)
+        if leg.direction == "in":
+            call.callee_account = found
+        else:
+            call.caller_account = found
         record.payers.append(payer)
         if not record.mode:
             record.mode, record.direction = mode, direction
+    call.caller_trunk, call.route_trunk = caller.trunk, callee.trunk
     call.legs = tuple(legs)
     call.leg_index = len(legs)
     call.state = CallState.ANSWERED
     dialog = Dialog(callee)
     dialog.confirmed = dialog.acked = True
+    if raised > 0:
+        dialog.down = Passage(raised)
     call.dialogs.append(dialog)
     return call
 

@@ -221,7 +221,7 @@ def callee_for(core: Core, caller: Caller, request: Request, flow_token: str) ->
         # Its registrar's domain: who is meant there is for that one to say, though it be another account of ours.
         return Callee(None, core.snapshot.catalog.trunks[account.forward], uri.user or "")
     callee = callee_of(core, request.uri)
-    if callee.account is None and account is not None and account.register is not None:
+    if callee.account is None and callee.user and account is not None and account.register is not None:
         # Its own provider or PBX comes before what `routes` say for everybody.
         callee.trunk = core.snapshot.catalog.trunks[account.register.trunk]
     return callee

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from policies.verdicts import Admitted
+from proxy.engine import calls
 from proxy.engine.bindings import Binding, to_record
-from proxy.engine.effects import ReleaseLease
+from proxy.engine.dialogtext import read_dialog
+from proxy.engine.effects import CallAnswered, ReleaseLease
 from proxy.engine.events import Hangup
 from proxy.sip.message import Request, Response
 from tests.engine.world import PLANS, WALL, Phone, World
@@ -284,3 +286,21 @@ def test_a_number_that_was_dialled_means_the_only_registration_there(stand: Stan
 def test_what_an_account_calls_goes_to_its_own_provider(stand: Stand) -> None:
     stand.alice.invite("sip:reception@example.com", "c1")
     assert stand.asked("INVITE").uri == "sip:reception@192.0.2.20"
+
+
+def test_another_instance_that_takes_the_call_up_goes_on_with_its_numbers(
+    stand: Stand, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    _, ok = stand.talking()
+    text = next(effect.dialog for effect in stand.world.of(CallAnswered) if effect.dialog)
+    other = Stand(tmp_path_factory.mktemp("other"))
+    call = read_dialog(other.world.engine.core, text, 0.0)
+    assert call is not None
+    calls.remember(other.world.engine.core, call)
+    other.alice.within("BYE", ok, 11)
+    bye = other.asked("BYE")
+    assert bye.cseq == 12
+    other.challenge(bye, nonce=8)
+    again = other.asked("BYE")
+    assert again.cseq == 13
+    assert proves(again, "BYE", "n8")

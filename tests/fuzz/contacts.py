@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxy.engine.bindings import Binding, to_record
 from proxy.sip.flow import Flow
-from tests.fuzz.soup import WALL
+from tests.fuzz.service import WALL
 
 
 def bindings(flows: Sequence[Flow], c: int) -> list[str]:

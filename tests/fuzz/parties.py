@@ -13,33 +13,23 @@ from policies.verdicts import (
     Admitted,
     AdmitVerdict,
     Refused,
-    Registered,
-    RegisterOutOfOrder,
-    RegisterRefused,
-    RegisterVerdict,
     Replayed,
     Unavailable,
 )
 from proxy.engine.digest import answer
 from proxy.engine.events import (
-    BindingsFound,
-    BudgetPlanned,
-    DrainStarted,
     FlowFailed,
     FramingFailed,
-    Hangup,
     MediaAnswered,
     NameFound,
-    OverloadChanged,
-    RegisterDecided,
-    SnapshotChanged,
 )
 from proxy.engine.finding import Server
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError, Request, Response
 from proxy.sip.parse import parse
 from tests.fuzz.contacts import bindings
-from tests.fuzz.soup import Soup, snapshot
+from tests.fuzz.soup import Soup
+from tests.fuzz.surroundings import operate, settle_elsewhere, settle_store
 from tests.fuzz.words import EXTRAS, METHODS, OUTSIDE, SECONDS, STATUSES, URIS, USERS, mutated
 
 
@@ -150,13 +140,27 @@ class Parties:
 
     def register(self, a: int, b: int, c: int) -> None:
         flow = self.flows[2 + a % 2]
-        aor = ("<sip:alice@example.com>", "<sip:alice@example.com>", "<sip:bob@example.net>", "<tel:+1>")[
-            a // 2 % 4
-        ]
-        contact = ("", "Contact: *", EXTRAS[11], EXTRAS[12], "Contact: <sip:alice@198.51.100.7:5062>")[b % 5]
+        aor = (
+            "<sip:alice@example.com>",
+            "<sip:alice@example.com>",
+            "<sip:bob@example.net>",
+            "<tel:+1>",
+            "<sip:carol@example.net>",
+            "<sip:carol@example.net>",
+        )[a // 2 % 6]
+        contact = (
+            "",
+            "Contact: *",
+            EXTRAS[13],
+            EXTRAS[14],
+            EXTRAS[9],
+            "Contact: <sip:alice@198.51.100.7:5062>",
+        )[b % 6]
         lines = [f"From: {aor};tag=r", f"To: {aor}", "Call-ID: r", *filter(None, [contact])]
         if b & 32:
             lines.append("Expires: 0")
+        if b & 64:
+            lines.append("Supported: path, outbound")
         uri = ("sip:example.com", "sip:192.0.2.1", "sip:example.org")[max(0, c - 200) % 3]
         self.send(flow, "REGISTER", uri, c | 8, *lines, cseq=self._count)
 
@@ -270,56 +274,11 @@ class Parties:
                 verdict = refusals[c % 3]
             self.soup.decide(leg, verdict)
 
-    def settle_store(self, a: int, b: int, c: int) -> None:
-        """An answer to whatever else was asked."""
-        soup = self.soup
-        if soup.registers and b & 1:
-            ask = soup.registers.pop(a % len(soup.registers))
-            verdicts: tuple[RegisterVerdict, ...] = (
-                Registered([record for _, expires, record in ask.contacts if expires]),
-                Registered(bindings(self.flows, b)),
-                RegisterRefused(Reason.SIP_ACCOUNTS, "1"),
-                RegisterOutOfOrder(),
-                Replayed(),
-                Unavailable(),
-            )
-            soup.handle(RegisterDecided(ask, verdicts[c % len(verdicts)]))
-        elif soup.lookups and b & 2:
-            user = soup.lookups.pop(a % len(soup.lookups))
-            soup.handle(BindingsFound(None if c == 0 else bindings(self.flows, c), user))
-        elif soup.media and b & 4:
-            asked = soup.media.pop(a % len(soup.media))
-            soup.handle(MediaAnswered(asked, None if c % 4 == 0 else b"v=0 relayed"))
-        elif soup.names:
-            name = soup.names.pop(a % len(soup.names))
-            found = [one for i, one in enumerate(("203.0.113.5", "2001:db8::5", "192.0.2.20")) if c >> i & 1]
-            servers = [
-                Server(i % 2, i, name.transport or "UDP", name.port or 5060, [address])
-                for i, address in enumerate(found)
-            ]
-            soup.handle(NameFound(name, servers, 60, not found and bool(b & 4)))
-
     def wait(self, a: int, b: int, c: int) -> None:
         self.soup.advance(SECONDS[a % len(SECONDS)])
 
     def fail(self, a: int, b: int, c: int) -> None:
         self.soup.handle(FlowFailed(self.flows[a % len(self.flows)]))
-
-    def operate(self, a: int, b: int, c: int) -> None:
-        soup = self.soup
-        ids = [*soup.core.by_call_id, "unknown"]
-        match b % 8:
-            case 0 | 1 | 2:
-                soup.handle(Hangup(ids[a % len(ids)]))
-            case 3 | 4:
-                key = [*soup.core.running, ("nobody", "gateway")][a % (1 + len(soup.core.running))]
-                soup.handle(BudgetPlanned(*key, (None, 0.0, 0.5, 30.0)[c % 4], c))
-            case 5 | 6:
-                soup.handle(SnapshotChanged(snapshot(c % 2, soup.on_store_failure)))
-            case _ if c > 250:
-                soup.handle(DrainStarted())
-            case _:
-                soup.handle(OverloadChanged(c < 30))
 
     # Nonsense --------------------------------------------------------------------------------------------------------
 
@@ -349,8 +308,10 @@ class Parties:
             soup.handle(NameFound(soup.names.pop(), [Server(0, 0, "UDP", 5060, ["203.0.113.5"])], 60))
         elif soup.media:
             soup.handle(MediaAnswered(soup.media.pop(0), b"v=0 relayed"))
+        elif soup.places or soup.turns:
+            settle_elsewhere(self, 0, b, 1)
         elif soup.registers or soup.lookups:
-            self.settle_store(0, 3, 2 * bool(soup.lookups))
+            settle_store(self, 0, 3, 2 * bool(soup.lookups))
         elif self.to_answer:
             self._respond(*self.to_answer[-1], 200 if b & 3 else 180, c & 0x13)
             if b & 3:
@@ -374,8 +335,9 @@ MOVES: tuple[Move, ...] = (
     *[Parties.again] * 3,
     *[Parties.mutant] * 6,
     *[Parties.wait] * 5,
-    *[Parties.settle_store] * 3,
-    *[Parties.operate] * 3,
+    *[settle_store] * 3,
+    settle_elsewhere,
+    *[operate] * 3,
     Parties.fail,
     *[Parties.outside] * 2,
     *[Parties.register] * 2,

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import random
 import re
-from functools import lru_cache
-from typing import Any
 
-from config.load import assemble
-from config.schema import Config
-from config.tariffs import Plan, Subscriber
-from policies.catalog import build
 from policies.lease import Leg
-from policies.verdicts import Admitted, AdmitVerdict, Registered, Unavailable
+from policies.verdicts import Admitted, AdmitVerdict, PlaceHeld, Registered, Unavailable
 from proxy.engine.call import Call, CallState
 from proxy.engine.effects import (
     AskAdmission,
     AskBindings,
     AskMedia,
     AskName,
+    AskPlace,
     AskRegister,
+    AskTurn,
     CallAnswered,
     EndMedia,
     MediaAsk,
     RegisterAsk,
     ReleaseLease,
+    ReturnPlace,
     Transmit,
     WriteRecord,
 )
@@ -42,111 +39,18 @@ from proxy.engine.events import (
     MediaAnswered,
     MessageIn,
     NameFound,
+    PlaceDecided,
     RegisterDecided,
     SnapshotChanged,
     TimerFired,
+    TurnDecided,
 )
 from proxy.engine.finding import Question
 from proxy.engine.record import CallRecord
-from proxy.engine.snapshot import Snapshot
 from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.message import ErrorKind, ParseError, Request, Response
 from proxy.sip.parse import parse
-
-WALL = 1_785_000_000.0
-"""2026-07-25T17:20:00Z: the plans below start and end in the minutes after it."""
-PLANS: dict[str, Any] = {
-    "office": {
-        "categories": {
-            "softphone": {"call_duration": "30s", "total_duration": "5m per 1d", "fail_calls": "5 per 1h"},
-            "gateway": {"lines": 3, "total_duration": "10m per 1d"},
-            "group": {},
-        },
-        "all_workers": True,
-        "group_size": 1,
-    },
-    "evening": {
-        "categories": {"softphone": {"call_duration": "50s"}, "gateway": {"total_duration": "unlimited"}}
-    },
-}
-OTHER_PLANS: dict[str, Any] = {
-    "office": {
-        "categories": {
-            "softphone": {"call_duration": "10s", "success_calls": "50 per 1h"},
-            "gateway": {"lines": 1, "call_duration": "40s", "total_duration": "2m per 1d"},
-            "group": {},
-        },
-        "all_workers": True,
-        "group_size": 1,
-    },
-    "evening": {"categories": {"softphone": {"total_duration": "20m per 1d"}}},
-}
-
-
-def _subscriber(name: str, mode: str, **more: Any) -> dict[str, Any]:
-    return {
-        "accounts": [{"user": name, "password": "secret", "mode": mode, **more}],
-        "activations": [
-            {"plan": "office", "since": "2026-01-01", "until": "2026-07-25T17:23:20Z"},
-            {"plan": "evening", "since": "2026-07-25T17:20:45Z", "until": "2026-07-25T17:22:05Z"},
-        ],
-    }
-
-
-SUBSCRIBERS: dict[str, Any] = {
-    "alice": _subscriber("alice", "softphone"),
-    "bob": {**_subscriber("bob", "gateway", media="relay"), "group": {"members": ["alice"]}},
-    "off": _subscriber("off", "softphone", disabled=True),
-    "poor": {"accounts": [{"user": "poor", "password": "secret", "mode": "softphone"}]},
-}
-TRUNKS: dict[str, Any] = {
-    "pbx": {"from": ["192.0.2.10/32"], "identity": "from", "targets": ["sip:192.0.2.10"]},
-    "asserting": {"from": ["192.0.2.11/32"], "identity": "pai"},
-    "provider": {
-        "targets": ["sip:192.0.2.20", "sip:192.0.2.21:5070;transport=tcp"],
-        "from": ["192.0.2.20/31"],
-        "credentials": {"username": "us", "password": "secret"},
-        "trusted": True,
-    },
-    "named": {
-        "targets": [
-            "sip:first.example.org",
-            {"uri": "sip:second.example.org;transport=tcp", "priority": 1, "weight": 3},
-        ],
-    },
-}
-
-
-OTHER_TRUNKS: dict[str, Any] = {
-    "named": {**TRUNKS["named"], "health": {"every": "20s", "failures": 1}},
-    "provider": {**TRUNKS["provider"], "worker": "of-bob"},
-}
-
-
-@lru_cache
-def snapshot(number: int, on_store_failure: str) -> Snapshot:
-    """One of two that a service may change between. `on_store_failure` is the same from start to end."""
-    config = Config.model_validate(
-        {
-            "domains": ["example.com", "example.net"],
-            "listen": ["udp://192.0.2.1:5060"],
-            "store": {"on_store_failure": on_store_failure},
-            "workers": {"of-bob": {"kind": "private", "owner": "bob", "granted_to": ["group bob"]}},
-            "trunks": TRUNKS | (OTHER_TRUNKS if number else {}),
-            "routes": [{"match": "^9", "to": "named"}, {"match": "^[0-9]+$", "to": "provider"}],
-            "auth": {"invite": ("digest", "registered_source")[number]},
-            # Off in the first, that time may run out of timers at the end.
-            "nat": {"ping": 30.0 * number},
-            "rtpengine": {"address": "127.0.0.1:2223"},
-            "session_timers": {"enabled": bool(number), "session_expires": "2m"},
-            "dialog_ping": {"enabled": bool(number), "every": "5s"},
-            "limits": {"transactions_max": 40, "calls_max": 8} if on_store_failure == "admit" else {},
-        }
-    )
-    plans = {name: Plan.model_validate(plan) for name, plan in (PLANS, OTHER_PLANS)[number].items()}
-    names = tuple(SUBSCRIBERS)[: len(SUBSCRIBERS) - 2 * number]
-    subscribers = {name: Subscriber.model_validate(SUBSCRIBERS[name]) for name in names}
-    return Snapshot(config, build(assemble(config, plans, subscribers)))
+from tests.fuzz.service import WALL, snapshot
 
 
 class Watched(dict[str, Call]):
@@ -182,6 +86,12 @@ class Soup:
         """Questions to the limiter that wait for their verdict."""
         self.registers: list[RegisterAsk] = []
         self.lookups: list[object] = []
+        self.places: list[AskPlace] = []
+        """Of sip_accounts, for REGISTERs that another registrar will answer."""
+        self.turns: list[str] = []
+        """Trunks whose turn was asked for."""
+        self.lent: list[PlaceHeld] = []
+        """Places told to be held and not given back."""
         self.names: list[Question] = []
         self.legs: dict[str, Leg] = {}
         """Every leg the limiter was asked for, by lease."""
@@ -253,6 +163,13 @@ class Soup:
                     self.records.append(effect.record)
                 case AskRegister():
                     self.registers.append(effect.ask)
+                case AskPlace():
+                    self.places.append(effect)
+                case ReturnPlace():
+                    assert any(effect.place is one for one in self.lent), "given back and not held, or twice"
+                    self.lent = [one for one in self.lent if one is not effect.place]
+                case AskTurn():
+                    self.turns.append(effect.trunk)
                 case AskBindings():
                     self.lookups.append(effect.user)
                 case AskMedia():
@@ -328,13 +245,16 @@ class Soup:
 
     def settle(self) -> None:
         """Everybody answers what they were asked, every call is hung up, and time goes by: nothing must be left."""
-        # The one without health checks, which never end by themselves.
-        self.handle(SnapshotChanged(snapshot(0, self.on_store_failure)))
+        self.handle(SnapshotChanged(snapshot(0, self.on_store_failure, last=True)))
         for _ in range(50):
             while self.asked:
                 self.decide(self.asked[0], Unavailable())
             while self.registers:
                 self.handle(RegisterDecided(self.registers.pop(), Registered([])))
+            while self.places:
+                self.handle(PlaceDecided(self.places.pop().user, Unavailable()))
+            while self.turns:
+                self.handle(TurnDecided(self.turns.pop(), False))
             while self.lookups:
                 self.handle(BindingsFound([], self.lookups.pop()))
             while self.media:
@@ -344,10 +264,19 @@ class Soup:
             for call_id in tuple(self.core.by_call_id):
                 self.handle(Hangup(call_id))
             self.advance(100)
-            waiting = self.asked or self.registers or self.lookups or self.names or self.media
-            if not waiting and not self.core.calls:
+            waits = (
+                self.asked,
+                self.registers,
+                self.places,
+                self.turns,
+                self.lookups,
+                self.names,
+                self.media,
+            )
+            if not any(waits) and not self.core.calls:
                 break
-        self.advance(400)
+        # Cancelled deadlines leave when they are due: the farthest is the refresh of a registration elsewhere.
+        self.advance(4000)
         core, counters = self.core, self.engine.stack_counters
         assert not core.calls
         assert not core.running

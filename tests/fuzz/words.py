@@ -17,8 +17,10 @@ URIS = (
     "sip:4930;x=y@example.net;method=BYE",
     "sip:[2001:db8::1]",
     "sip:192.0.2.1:5060;lr;c=0123456789abcdef",
+    "sip:4901@192.0.2.1:5060",
+    "sip:77@example.net",
 )
-USERS = ("alice", "bob", "alice", "off", "poor", "stranger")
+USERS = ("alice", "bob", "alice", "off", "poor", "stranger", "carol")
 STATUSES = (
     100,
     180,
@@ -54,6 +56,8 @@ EXTRAS = (
     "Record-Route: <sip:198.51.100.9;lr>",
     "Record-Route: <sip:192.0.2.1:5060;lr;c=0123456789abcdef>",
     "Require: 100rel",
+    'Contact: <sip:z@10.0.0.9>;+sip.instance="<urn:uuid:1>";reg-id=1',
+    "Route: <sip:192.0.2.1:5060;lr;f=AAAA>",
     "Proxy-Require: nothing",
     "P-Asserted-Identity: <sip:alice@example.com>",
     "Contact: <sip:x@host.example.org;method=INVITE?Route=%3Csip:a%3E>",
