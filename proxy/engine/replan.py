@@ -11,7 +11,7 @@ Not here: calls taken up without their lease (takeover.py); those keep the end t
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policies.account import Limit, Limits, NoPlan
 from policies.lease import Leg
@@ -24,9 +24,9 @@ from proxy.engine.running import NEXT_TURN, PLANS_CHANGE, expect_change
 if TYPE_CHECKING:
     from proxy.engine.core import Core
 
-PAYERS_A_TURN = 1_000
+PAYERS_A_TURN: Final = 1_000
 """Re-planned before messages are looked at again: some 15 ms. 20,000 payers with calls take half a second."""
-TURN_S = 0.001
+TURN_S: Final = 0.001
 
 
 def snapshot_changed(core: Core, now: float) -> None:

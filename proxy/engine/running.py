@@ -6,7 +6,7 @@ Not here: the change itself (replan.py).
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.engine.call import Running
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from policies.lease import Leg
     from proxy.engine.core import Core
 
-PLANS_CHANGE, NEXT_TURN = 0, 1
+PLANS_CHANGE: Final = 0
+NEXT_TURN: Final = 1
 """What the timer of replan.py rings for."""
-RELOOK_S = 60.0
+RELOOK_S: Final = 60.0
 """Plans start and end by the wall clock, which may be set while we wait for one to."""
 
 
