@@ -1,7 +1,4 @@
-"""Media by way of rtpengine: which descriptions are asked for, as what; nothing is lost or overtaken meanwhile.
-
-The relay of these tests writes its name into a description: `v=0 alice` becomes `v=0 alice@relay`.
-"""
+"""Media by way of rtpengine: which descriptions are asked for, as what; nothing is lost or overtaken meanwhile."""
 
 from __future__ import annotations
 
@@ -10,115 +7,11 @@ from pathlib import Path
 import pytest
 
 from policies.lease import Outcome
-from proxy.engine.effects import AskMedia, EndMedia, MediaAsk
-from proxy.engine.events import Hangup, MediaAnswered
-from proxy.sip.message import Request, Response
+from proxy.engine.effects import AskMedia
+from proxy.engine.events import FlowFailed, Hangup, MediaAnswered
+from proxy.sip.message import Request
+from tests.engine.relaying import NUMBER, RELAY, Scene
 from tests.engine.world import CALLGATE, Phone, World, set_up
-
-RELAY = (
-    CALLGATE.replace("identity: none}", "identity: none, media: relay}")
-    + "rtpengine: {address: 127.0.0.1:2223}\n"
-)
-NUMBER = "sip:4930@example.com"
-SDP = "Content-Type: application/sdp"
-
-
-class Scene:
-    """alice calls by the provider, whose media are relayed; `told` are the questions, oldest first."""
-
-    def __init__(self, folder: Path, callgate: str = RELAY) -> None:
-        assert "media: relay" in callgate
-        self.world = World(folder, callgate)
-        self.alice = Phone(self.world, "192.0.2.10", "alice")
-        self.far = Phone(self.world, "192.0.2.20", "provider")
-        self.answered = 0
-
-    def asks(self) -> list[MediaAsk]:
-        """Those not answered yet."""
-        return [effect.ask for effect in self.world.of(AskMedia)][self.answered :]
-
-    def relay(self, count: int = 1, works: bool = True) -> list[tuple[str, str, str]]:
-        """rtpengine answers so many; (command, from-tag, to-tag) of them."""
-        asks = self.asks()[:count]
-        assert len(asks) == count
-        self.answered += count
-        for ask in asks:
-            self.world.handle(MediaAnswered(ask, ask.sdp + b"@relay" if works else None))
-        return [(ask.command, ask.from_tag, ask.to_tag) for ask in asks]
-
-    def send(self, phone: Phone, start: str, like: list[str], body: str) -> None:
-        phone.send(start, *like, *([SDP] if body else []), body=body)
-
-    def invite(self, body: str, call_id: str = "c1", cseq: int = 1) -> None:
-        lines = [
-            f"Via: SIP/2.0/UDP {self.alice.address};branch=z9hG4bK-inv-{call_id}-{cseq}",
-            "From: <sip:alice@example.com>;tag=a",
-            f"To: <{NUMBER}>",
-            f"Call-ID: {call_id}",
-            f"CSeq: {cseq} INVITE",
-            f"Contact: <sip:alice@{self.alice.address}>",
-        ]
-        self.send(self.alice, f"INVITE {NUMBER} SIP/2.0", lines, body)
-
-    def reply(self, phone: Phone, request: Request, status: str, body: str, tag: str = "b") -> None:
-        to = request.value("to") or ""
-        lines = [
-            *[
-                line
-                for line, key in zip(request.lines, request.keys, strict=True)
-                if key in ("via", "record-route")
-            ],
-            f"From: {request.value('from')}",
-            f"To: {to}" if ";tag=" in to else f"To: {to};tag={tag}",
-            f"Call-ID: {request.call_id}",
-            f"CSeq: {request.cseq} {request.method}",
-            f"Contact: <sip:{phone.user}@{phone.address}>",
-        ]
-        self.send(phone, f"SIP/2.0 {status}", lines, body)
-
-    def within(self, method: str, ok: Response, cseq: int, body: str) -> None:
-        lines = [
-            f"Via: SIP/2.0/UDP {self.alice.address};branch={self.alice.branch()}",
-            *[f"Route: {route}" for route in reversed(ok.all_values("record-route"))],
-            f"From: {ok.value('from')}",
-            f"To: {ok.value('to')}",
-            f"Call-ID: {ok.call_id}",
-            f"CSeq: {cseq} {method}",
-            f"Contact: <sip:alice@{self.alice.address}>",
-        ]
-        self.send(self.alice, f"{method} {ok.contact_uri()} SIP/2.0", lines, body)
-
-    def one(self, phone: Phone) -> Request | Response:
-        [message] = phone.got()
-        length = message.value("content-length")
-        assert length == str(len(message.body))
-        return message
-
-    def request(self, phone: Phone) -> Request:
-        found = [message for message in phone.got() if isinstance(message, Request)]
-        [message] = found
-        assert message.value("content-length") == str(len(message.body))
-        return message
-
-    def response(self, phone: Phone, status: int) -> Response:
-        [message] = [one for one in phone.got() if isinstance(one, Response) and one.status == status]
-        return message
-
-    def up(self) -> tuple[Request, Response]:
-        """A call with both descriptions relayed."""
-        self.invite("v=0 alice")
-        self.relay()
-        invite = self.request(self.far)
-        self.reply(self.far, invite, "200 OK", "v=0 far")
-        self.relay()
-        ok = self.response(self.alice, 200)
-        self.within("ACK", ok, 1, "")
-        assert self.request(self.far).method == "ACK"
-        return invite, ok
-
-    @property
-    def ended(self) -> int:
-        return len(self.world.of(EndMedia))
 
 
 @pytest.fixture
@@ -350,6 +243,24 @@ def test_a_failed_call_ends_its_media(scene: Scene) -> None:
     assert not scene.asks()
     assert scene.response(scene.alice, 488).body == b"v=0 what I could"
     assert scene.ended == 1
+
+
+def test_an_early_dialog_that_ends_while_its_update_is_held(tmp_path: Path) -> None:
+    """Found by fuzzing: the request was sent on into a dialog that was over."""
+    scene = Scene(tmp_path, RELAY.replace("sip:192.0.2.20:5060", "sip:192.0.2.20:5060;transport=tcp"))
+    scene.far = Phone(scene.world, "192.0.2.20", "provider", table=scene.world.tcp)
+    scene.invite("v=0 alice")
+    scene.relay()
+    invite = scene.request(scene.far)
+    scene.reply(scene.far, invite, "180 Ringing", "")
+    scene.within("UPDATE", scene.response(scene.alice, 180), 2, "v=0 again")
+    # The connection breaks, and the call goes to the next server.
+    scene.world.handle(FlowFailed(scene.far.flow))
+    scene.far.got()
+    scene.relay()
+    assert scene.alice.statuses() == [481]
+    assert not scene.far.got()
+    assert scene.world.released == []
 
 
 def test_a_refusal_over_a_stream_waits_behind_an_early_answer(tmp_path: Path) -> None:
