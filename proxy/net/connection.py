@@ -36,6 +36,9 @@ class Owner(Protocol):
     def opened(self, connection: Connection) -> Flow | None:
         """The connection's flow; None when there are too many connections already, or its peer is gone again."""
 
+    def shuns(self, peer: tuple[Any, ...]) -> bool:
+        """Nobody of this address is listened to; counted."""
+
     def lost(self, connection: Connection) -> None:
         """It is closed, whoever did it."""
 
@@ -45,12 +48,12 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_clogged",
-        "_owner",
         "_sink",
         "active",
         "dialled",
         "flow",
         "idle",
+        "owner",
         "proven",
         "shared",
         "transport",
@@ -61,7 +64,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, sink: Sink, dialled: Flow | None = None) -> None:
         """`dialled`: the flow that we open it for."""
-        self._owner = owner
+        self.owner = owner
         self._sink = sink
         self._clogged = False
         self.dialled = dialled
@@ -80,7 +83,7 @@ class Connection(asyncio.Protocol):
     def stands(self, transport: Pipe) -> None:
         """It can be written to from now on."""
         self.transport = transport
-        flow = self._owner.opened(self)
+        flow = self.owner.opened(self)
         if flow is None:
             self.transport.abort()
             return
@@ -88,7 +91,7 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._owner.lost(self)
+        self.owner.lost(self)
 
     def send(self, data: bytes) -> None:
         """Write, or give the connection up when the peer has not read for WRITE_BUFFER_MAX bytes."""

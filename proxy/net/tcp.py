@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from typing import Any
 
 from config.listen import SECURE, WEBSOCKET, WebSocket
 from config.schema import Bounds
@@ -180,13 +181,10 @@ class TcpSocket:
             self._counters.connections_refused += 1
             return None
         peer = connection.transport.get_extra_info("peername")
-        if peer is None:
-            # Its peer has reset it before we got to it.
+        if peer is None or self.shuns(peer):
+            # None: its peer has reset it before we got to it.
             return None
         host, port = peer[:2]
-        if host in self._shared.door.shunned:
-            self._shared.door.refused += 1
-            return None
         self._number += 1
         self._by_number[self._number] = connection
         if connection.dialled is not None:
@@ -197,6 +195,13 @@ class TcpSocket:
         flow = self._bound.table.get(host, port, self._number)
         flow.open = True
         return flow
+
+    def shuns(self, peer: tuple[Any, ...]) -> bool:
+        """Nobody of this address is listened to; counted."""
+        if peer[0] not in self._shared.door.shunned:
+            return False
+        self._shared.door.refused += 1
+        return True
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone: so is every flow that was sent over it."""

@@ -59,6 +59,11 @@ class Secured(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        if self.ready is None and (peer is None or self._connection.owner.shuns(peer)):
+            # Before its handshake has cost us a signature.
+            self._socket.abort()
+            return
         if not self._handshakes.begin(self, accepted=self.ready is None):
             self._socket.abort()
             return

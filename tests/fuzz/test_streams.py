@@ -74,6 +74,9 @@ class Side:
     def opened(self, connection: Connection) -> Flow | None:
         return self.table.get("192.0.2.7", 40000, 1)
 
+    def shuns(self, peer: tuple[Any, ...]) -> bool:
+        return False
+
     def lost(self, connection: Connection) -> None:
         pass
 

@@ -267,6 +267,21 @@ def test_a_flood_of_handshakes_does_not_keep_us_from_a_target(authority: Authori
     run(main())
 
 
+def test_the_shunned_get_no_handshake(tls: Tls, authority: Authority) -> None:
+    async def main() -> None:
+        async with Net(("TLS", HOST), tls=tls) as net:
+            net.network.shun(HOST)
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await connect(net, client(authority))
+            assert net.network.door.refused == 1
+            assert failures(net) == {}
+            net.network.unshun(HOST)
+            _, writer = await connect(net, client(authority))
+            writer.close()
+
+    run(main())
+
+
 class Server:
     """A peer that accepts TLS."""
 
