@@ -22,12 +22,13 @@ from tests.limits.under_callgate import under_callgate
 
 DIES, OBSERVES, COMES_BACK, GOES = range(4)
 """Instances."""
-LEASE_S = 5.0
+LEASE_S = 4.0
+LEASES_S = {COMES_BACK: 30.0}
 """Longer than a start takes on a busy machine: who comes back finds its leases."""
 LINES = 200 if LONG else 30
-BUDGET_S = 8.0
+BUDGET_S = 7.0
 FAILS, RINGING = 5, 2
-OUTLIVED_S, TAKEN_UP_S = 10.0, 7.0
+OUTLIVED_S, TAKEN_UP_S = 9.0, 9.0
 RENEWED_S = 0.5 * LEASE_S
 """A lease is renewed by then at the latest; it had so much less to live when its instance died."""
 OWN_CUSTOMERS = {
@@ -67,7 +68,7 @@ async def _dies(stage: Stage) -> Death:
     orphan = await stage.call("outlived", at=DIES).talks()
     for _ in range(RINGING):
         await stage.call("killed-ringing", rings, at=DIES).caller.hears(180)
-    await asyncio.sleep(0.2 * LEASE_S)
+    await asyncio.sleep(0.25 * LEASE_S)
     refused = stage.call("killed-lines", at=OBSERVES)
     assert not await refused.decided()
     killed = stage.now()
@@ -134,7 +135,9 @@ async def _goes(stage: Stage) -> tuple[int, str]:
 def ends(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Of instances, all at once."""
     folder = tmp_path_factory.mktemp("killed")
-    with under_callgate(net, folder, OWN_CUSTOMERS, instances=4, first_host=3, lease_s=LEASE_S) as system:
+    with under_callgate(
+        net, folder, OWN_CUSTOMERS, instances=4, first_host=3, lease_s=LEASE_S, leases_s=LEASES_S
+    ) as system:
         yield play_all(system, {"dies": _dies, "comes back": _comes_back, "goes": _goes})
         assert system.alarms() == []
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from load.processes import Processes
@@ -201,18 +202,20 @@ def under_callgate(
     instances: int = 2,
     first_host: int = 1,
     lease_s: float = 10.0,
+    leases_s: Mapping[int, float] = MappingProxyType({}),
     deadline: str = "5s",
     on_store_failure: str = "refuse",
     slowable: bool = False,
 ) -> Iterator[UnderCallgate]:
-    """Instances at hosts from `first_host` on, with a store of their own."""
+    """Instances at hosts from `first_host` on, with a store of their own. `leases_s`: of some, by their number."""
     tariffs = {name: Tariff(bought.limits, mode="gateway") for name, bought in customers.items()}
-    how = {"lease": f"{lease_s:g}s", "deadline": deadline, "on_store_failure": on_store_failure}
+    how = {"deadline": deadline, "on_store_failure": on_store_failure}
     with private_redis() as redis, _slowed(redis.socket, slowable) as proxy, Processes() as processes:
         url = proxy.url if proxy is not None else redis.url
         made = []
         for n in range(instances):
-            settings = _settings(net, url, first_host + n, how)
+            lease = f"{leases_s.get(n, lease_s):g}s"
+            settings = _settings(net, url, first_host + n, {**how, "lease": lease})
             service = Callgate(processes, folder / f"instance{first_host + n}", settings, tariffs)
             service.launch()
             made.append(CallgateInstance(service))
