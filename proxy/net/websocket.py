@@ -170,6 +170,9 @@ class WsConnection(Connection):
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
+            if self.transport.is_closing():
+                # Frames that came before the one that ended it are still answered by the library.
+                return
             if data:
                 self.transport.write(data)
             else:
