@@ -46,7 +46,7 @@ class Media:
 
 
 class Held:
-    """A message that waits, and where it goes on. Exactly one of `permit`, `branch`, `target` and `acked` says how."""
+    """A message that waits. `branch`, `acked` or `permit` say what it is, else it is a request within a dialog."""
 
     __slots__ = ("acked", "branch", "call", "context", "key", "media", "message", "permit", "ready", "target")
 
