@@ -7,6 +7,8 @@ has *proved* a password of late (an office behind one NAT) is not shut out as a 
 themselves there go on, everybody else there is met with silence. And an account that is guessed at from everywhere is
 never locked: a source that does not know its password has fewer tries, one that does is let in at the first.
 
+Not here: prefixes. An IPv6 address stands for itself alone, though its owner has 2^64 of them.
+
 Everything is bounded; the source that has been quiet longest is forgotten first. A spoofed address can use up the
 bucket of the real one, but ban it only while nobody has proved anything there.
 """
