@@ -123,12 +123,7 @@ def _forbidden(
     reason = nobody_pays(caller.account, callee)
     if reason is not None:
         return reason, ""
-    if (
-        core.reach.outages
-        and callee.trunk is not None
-        and callee.edge is None
-        and all_down(core, callee.trunk)
-    ):
+    if core.reach.outages and all_down(core, callee):
         return Reason.TRUNK_DOWN, ""
     workers = workers_of(caller.account, caller.trunk, callee.account, callee.trunk)
     legs: list[Leg] = []

@@ -18,6 +18,7 @@ from proxy.sip.uri import parse_uri
 if TYPE_CHECKING:
     from policies.catalog import Trunk
     from proxy.engine.core import Core
+    from proxy.engine.facts import Callee
     from proxy.engine.forward import Branch
     from proxy.sip.flow import Flow
     from proxy.sip.message import Response
@@ -77,11 +78,12 @@ def _usable(core: Core, target: Target) -> bool:
     return outage is None or not outage.firm
 
 
-def all_down(core: Core, trunk: Trunk) -> bool:
-    """Whether there is no use in trying: every target is known to be down."""
-    if not core.reach.outages:
+def all_down(core: Core, callee: Callee) -> bool:
+    """Whether there is no use in trying: it would go to a trunk of which every target is known to be down."""
+    trunk = callee.trunk
+    if trunk is None or callee.edge is not None or not trunk.targets:
         return False
-    return bool(trunk.targets) and not any(
+    return not any(
         not ways or core.reach.order(ways) for ways in (_ways(core, text) for text in trunk.targets)
     )
 
