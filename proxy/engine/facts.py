@@ -206,28 +206,33 @@ class Callee:
 
 def callee_for(core: Core, caller: Caller, request: Request, flow_token: str) -> Callee:
     """Where a request of this caller is to go. `flow_token`: of a Route that we wrote as Path."""
-    uri = parse_uri(request.uri)
+    catalog = core.snapshot.catalog
     if flow_token:
         edge = read_token(core, flow_token)
-        account = core.snapshot.catalog.accounts.get(edge.aor) if edge is not None else None
-        return Callee(account, None, (uri.user if uri is not None else None) or "", edge)
+        called = catalog.accounts.get(edge.aor) if edge is not None else None
+        uri = parse_uri(request.uri)
+        return Callee(called, None, (uri.user if uri is not None else None) or "", edge)
     account = caller.account
-    trunk = caller.trunk
-    if trunk is not None:
-        registered = core.snapshot.catalog.registered.get(trunk.name)
-        if registered is not None:
-            return _registered_callee(core, registered, request.uri)
-    if account is not None and account.forward and uri is not None and uri.host == account.domain:
-        # Its registrar's domain: who is meant there is for that one to say, though it be another account of ours.
-        return Callee(None, core.snapshot.catalog.trunks[account.forward], uri.user or "")
+    if account is None:
+        registered = catalog.registered.get(caller.trunk.name) if caller.trunk is not None else None
+        return (
+            callee_of(core, request.uri)
+            if registered is None
+            else _by_registration(core, registered, request.uri)
+        )
+    if account.forward:
+        uri = parse_uri(request.uri)
+        if uri is not None and uri.host == account.domain:
+            # Its registrar's domain: who is meant there is for that one to say, though it be another account of ours.
+            return Callee(None, catalog.trunks[account.forward], uri.user or "")
     callee = callee_of(core, request.uri)
-    if callee.account is None and callee.user and account is not None and account.register is not None:
+    if account.register is not None and callee.account is None and callee.user:
         # Its own provider or PBX comes before what `routes` say for everybody.
-        callee.trunk = core.snapshot.catalog.trunks[account.register.trunk]
+        callee.trunk = catalog.trunks[account.register.trunk]
     return callee
 
 
-def _registered_callee(core: Core, registered: Mapping[str, Account], request_uri: str) -> Callee:
+def _by_registration(core: Core, registered: Mapping[str, Account], request_uri: str) -> Callee:
     """A call from where callgate registers accounts: for whom it is says the contact it registered."""
     uri = parse_uri(request_uri)
     if uri is not None and uri.user is not None:

@@ -243,6 +243,13 @@ def call(caller: Phone, callee: Phone) -> tuple[Message, Message]:
     return ok, invite
 
 
+def final(phone: Phone) -> Message:
+    """The final answer that comes next."""
+    while (answer := phone.receive()).status < 200:
+        pass
+    return answer
+
+
 def listed(message: Message, name: str) -> list[str]:
     """The values of a list header, one by one."""
     return [value.strip() for line in message.values(name) for value in line.split(",")]

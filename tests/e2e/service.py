@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import sys
@@ -203,7 +204,8 @@ class Callgate:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
+            # Not there yet; or, on a port that the kernel may hand out, connected to ourselves.
             return 0, ""
 
     def ready(self) -> bool:

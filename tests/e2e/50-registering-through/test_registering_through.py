@@ -10,7 +10,7 @@ import pytest
 from load.processes import Processes
 from tests.e2e.net import TRANSPORTS, Net, Transport
 from tests.e2e.pbx import DOMAIN, PASSWORD, Pbx
-from tests.e2e.phone import Phone, challenges, credentials
+from tests.e2e.phone import Phone, challenges, credentials, final
 from tests.e2e.service import Callgate, Tariff, settings_of
 from tests.e2e.sipp import Message
 from tests.redis import PrivateRedis
@@ -72,13 +72,6 @@ def call(phone: Phone, user: str) -> None:
     phone.send(phone.request("INVITE", uri, contact, proof, call_id=call_id))
 
 
-def answered(phone: Phone) -> Message:
-    """The final answer that comes next."""
-    while (answer := phone.receive()).status < 200:
-        pass
-    return answer
-
-
 def acknowledge(phone: Phone, answer: Message) -> None:
     phone.send(phone.within("ACK", answer, answer.cseq))
 
@@ -100,7 +93,7 @@ def test_a_call_from_the_pbx_comes_back_over_the_flow(
         invite = phone.expect("INVITE")
         assert invite.start.split()[1] == phone.contact
         phone.reply(invite, "200 OK", f"Contact: <{phone.contact}>")
-        ok = answered(outside)
+        ok = final(outside)
         assert ok.status == 200
         acknowledge(outside, ok)
         phone.expect("ACK")
@@ -121,7 +114,7 @@ def test_two_accounts_call_each_other_through_the_pbx(callgate: Callgate, pbx: P
         # tim rings: his INVITE came by his Path over his connection.
         invite = tim.expect("INVITE")
         tim.reply(invite, "200 OK", f"Contact: <{tim.contact}>")
-        ok = answered(tom)
+        ok = final(tom)
         assert ok.status == 200
         acknowledge(tom, ok)
         tim.expect("ACK")
@@ -159,7 +152,7 @@ def test_a_call_is_cut_on_both_sides(callgate: Callgate, pbx: Pbx, net: Net) -> 
         outside.send(outside.request("INVITE", f"sip:vic@{DOMAIN}", f"Contact: <{outside.contact}>"))
         invite = vic.expect("INVITE")
         vic.reply(invite, "200 OK", f"Contact: <{vic.contact}>")
-        ok = answered(outside)
+        ok = final(outside)
         acknowledge(outside, ok)
         vic.expect("ACK")
         for side in (vic, outside):

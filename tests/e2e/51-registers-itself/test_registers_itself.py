@@ -15,10 +15,9 @@ from load.processes import Processes
 from tests.e2e.net import PATIENCE_S, Net
 from tests.e2e.pbx import DOMAIN, Pbx
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
-from tests.e2e.phone import Phone, challenges, credentials
+from tests.e2e.phone import Phone, challenges, credentials, final
 from tests.e2e.service import DOMAIN as OWN
 from tests.e2e.service import PASSWORD, Callgate, Tariff, settings_of
-from tests.e2e.sipp import Message
 from tests.redis import PrivateRedis
 
 PBX, OUTSIDE, ONE, OTHER = 65, 66, 63, 64
@@ -113,12 +112,6 @@ def registered(callgate: Callgate, net: Net, user: str) -> Phone:
 def outside_of(pbx: Pbx, net: Net) -> Phone:
     """Who is reached from the PBX by dialling digits."""
     return Phone("outside", "", net.host(OUTSIDE), pbx.address, "UDP", DOMAIN, net.sip_port)
-
-
-def final(phone: Phone) -> Message:
-    while (answer := phone.receive()).status < 200:
-        pass
-    return answer
 
 
 def test_it_is_registered_and_says_so(callgate: Callgate, pbx: Pbx, net: Net) -> None:

@@ -13,7 +13,7 @@ from tests.e2e.net import Net
 from tests.e2e.pbx import DOMAIN as PBX_DOMAIN
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
 from tests.e2e.pbx import Pbx
-from tests.e2e.phone import Phone, challenges, credentials
+from tests.e2e.phone import Phone, challenges, credentials, final
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Tariff, settings_of
 from tests.e2e.sipp import Message
 from tests.e2e.stage import Providers
@@ -51,12 +51,6 @@ def registered(phone: Phone, domain: str) -> Phone:
     proof = credentials(phone, "REGISTER", f"sip:{domain}", challenges(asked)["MD5"])
     assert phone.ask(phone.register(proof)).status == 200
     return phone
-
-
-def final(phone: Phone) -> Message:
-    while (answer := phone.receive()).status < 200:
-        pass
-    return answer
 
 
 def talk(caller: Phone, callee: Phone, uri: str) -> Message:

@@ -11,7 +11,7 @@ import pytest
 from load.processes import Processes
 from tests.e2e.natted import PHONES, Nat, real_nat
 from tests.e2e.net import TRANSPORTS, Net, Transport, free_port, pause
-from tests.e2e.phone import Phone, challenges, credentials
+from tests.e2e.phone import Phone, challenges, credentials, final
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Tariff, settings_of
 from tests.e2e.sipp import Message
 from tests.redis import PrivateRedis
@@ -74,12 +74,6 @@ def caller(nat: Nat, callgate: Callgate) -> Phone:
 
 def invite(near: Phone, user: str) -> None:
     near.send(near.request("INVITE", f"sip:{user}@{DOMAIN}", f"Contact: <{near.contact}>"))
-
-
-def final(phone: Phone) -> Message:
-    while (answer := phone.receive()).status < 200:
-        pass
-    return answer
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
