@@ -20,7 +20,7 @@ _FIRST_KEY: Final = re.compile(
 
 
 def slot_of(packed: bytes) -> int:
-    """Of a packed command; 0 for one without a key, which any node carries out. About 1.5 µs."""
+    """Of a packed command; 0 for one without a key, which any node carries out. About 1 µs."""
     found = _FIRST_KEY.match(packed)
     if found is None:
         return 0
