@@ -92,7 +92,7 @@ class Renewal:
             payer.asked = 2
             return
         packed = b"".join((self._head_of_none, payer.keys, payer.arguments, keys.number(0)))
-        if self._store.call(packed, self._told, payer):
+        if self._store.call(packed, self._told, (payer, payer.arguments)):
             payer.asked = 1
 
     def plan_anew(self, payer: Payer) -> None:
@@ -102,11 +102,14 @@ class Renewal:
         elif payer.held:
             self.renew_soon(next(iter(payer.held.values())))
 
-    def _told(self, payer: Payer, reply: Any) -> None:
+    def _told(self, question: tuple[Payer, bytes], reply: Any) -> None:
+        payer, arguments = question
         again, payer.asked = payer.asked == 2, 0
         if reply is not NO_REPLY:
             self._counters.leases_lapsed += reply[2]
-            self._planned(payer, reply)
+            if arguments is payer.arguments:
+                # Else it was asked by limits that are in force no more, and is asked again by those that are.
+                self._planned(payer, reply)
         elif payer.held:
             # What is waited for comes with a renewal then, which is repeated until the store takes it.
             self.renew_soon(next(iter(payer.held.values())))
