@@ -25,7 +25,12 @@ ALLOW: Final = (
     "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE, "
     "PUBLISH"
 )
-_OPTIONS: Final = (ALLOW, "Accept: application/sdp, */*", "Accept-Encoding: identity", "Supported: path")
+_OPTIONS: Final = (
+    ALLOW,
+    "Accept: application/sdp, */*",
+    "Accept-Encoding: identity",
+    "Supported: path, outbound",
+)
 _DIALOG_FORMING: Final = ("SUBSCRIBE", "REFER", "NOTIFY")
 """RFC 6665 §4.2, RFC 3515 §2.4: their dialogs need us on the way back, too."""
 
