@@ -215,9 +215,9 @@ class Engine(TransactionUser):
             status, phrase, extra = objection
             core.answer(txn, status, phrase, now, extra)
             return
-        routed, token, flow_token = take_own_routes(core, request)
+        routed, token, flow_token, seal = take_own_routes(core, request)
         if request.to_tag:
-            indialog.on_request(core, txn, source, routed, token, flow_token, now)
+            indialog.on_request(core, txn, source, routed, token, flow_token, seal, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
             fresh.on_request(core, txn, source, trunks, False, now, flow_token)
 
@@ -225,8 +225,8 @@ class Engine(TransactionUser):
         """TransactionUser."""
         if request.hops == 0:
             return
-        routed, token, _ = take_own_routes(self.core, request)
-        indialog.on_ack(self.core, request, routed, token, now)
+        _, token, _, _ = take_own_routes(self.core, request)
+        indialog.on_ack(self.core, request, token, now)
 
     def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:
         """TransactionUser. RFC 3261 §16.10."""

@@ -68,14 +68,14 @@ def read_token(core: Core, token: str) -> Edge | None:
     return Edge(aor, None)
 
 
-def both_sides(core: Core, source: Flow, flow: Flow) -> tuple[str, str]:
-    """Record-Route lines for a dialog between two flows, each found from the other side.
+def both_sides(core: Core, source: Flow, flow: Flow, seal: str) -> tuple[str, str]:
+    """Record-Route lines for a dialog between two flows, each found from the other side. `seal`: a parameter of both.
 
     The upper value is met first by whoever sits beyond `flow`, the lower one by whoever sits beyond `source`; so each
     carries the token of the other's flow. A trunk has none: it is where its URIs say.
     """
-    upper = core.texts[flow.local].record_route + _parameter(core, source)
-    return upper, core.texts[source.local].record_route + _parameter(core, flow)
+    upper = core.texts[flow.local].record_route + seal + _parameter(core, source)
+    return upper, core.texts[source.local].record_route + seal + _parameter(core, flow)
 
 
 def _parameter(core: Core, flow: Flow) -> str:

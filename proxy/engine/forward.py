@@ -114,6 +114,7 @@ class Context:
         "offered",
         "pending",
         "record_route",
+        "seal",
         "registration",
         "request",
         "session",
@@ -135,6 +136,8 @@ class Context:
         self.dialog: Dialog | None = None
         """Both set when the request belongs to a dialog we know."""
         self.from_caller = True
+        self.seal = ""
+        """Of a dialog that is no call (seal.py)."""
         self.record_route = ""
         """The parameters after `;lr` in our Record-Route, ">" included; "" = do not record-route."""
         self.registration: Registration | None = None
@@ -235,7 +238,7 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
             lines.append(f"Path: {text.route_prefix}{parameters}")
         elif parameters == ">":
             # RFC 5626 §5.3.2: no call remembers this dialog, so its routes say themselves where its clients are.
-            lines += both_sides(core, context.source, flow)
+            lines += both_sides(core, context.source, flow, context.seal)
         else:
             # RFC 3261 §16.6 step 4.
             lines.append(text.record_route + parameters)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.engine import calls, cseq, finding, media, privacy, session, teardown
+from proxy.engine import calls, cseq, finding, media, privacy, seal, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
@@ -53,14 +53,15 @@ def on_request(
     routed: bool,
     token: str,
     flow_token: str,
+    sealed: str,
     now: float,
 ) -> None:
-    """A request with a To tag. `routed`: it carried a Route of ours."""
+    """A request with a To tag. `routed`: it carried a Route of ours; the three others: what stood in it."""
     request = txn.request
     assert request is not None
     call, dialog, from_caller = find(core, request, token)
     if call is None or dialog is None:
-        _of_no_call(core, txn, source, routed, flow_token, now)
+        _of_no_call(core, txn, source, routed, flow_token, sealed, now)
         return
     sender = call.caller if from_caller else dialog.callee
     if request.cseq > sender.cseq:
@@ -93,11 +94,19 @@ def on_request(
 
 
 def _of_no_call(
-    core: Core, txn: ServerTransaction, source: Flow, routed: bool, flow_token: str, now: float
+    core: Core,
+    txn: ServerTransaction,
+    source: Flow,
+    routed: bool,
+    flow_token: str,
+    sealed: str,
+    now: float,
 ) -> None:
-    """A dialog we know nothing of: of a subscription, or of a call from before a restart.
+    """A dialog we know nothing of: of a subscription, which our seal proves, or of a call from before a restart, of
+    which a BYE passes.
 
-    An INVITE does not pass: with a made-up To tag it would be a call that nobody admitted.
+    An INVITE does not pass: with a made-up To tag it would be a call that nobody admitted. Nor does anything else that
+    has no seal: we would carry it for anybody.
     """
     request = txn.request
     assert request is not None
@@ -105,7 +114,8 @@ def _of_no_call(
     if not core.guard.tolerates(source, now):
         core.stack.forget(txn, now)
         return
-    if not routed or request.method == "INVITE":
+    passes = request.method == "BYE" or seal.holds(core, sealed, request.call_id)
+    if not routed or request.method == "INVITE" or not passes:
         core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
         return
     edge = read_token(core, flow_token) if flow_token else None
@@ -213,21 +223,20 @@ def dialog_lost(core: Core, context: Context, status: int, now: float) -> None:
         calls.ended(core, call, not context.from_caller, f"dialog gone ({status})", now)
 
 
-def on_ack(core: Core, request: Request, routed: bool, token: str, now: float) -> None:
-    """RFC 3261 §16.11, §17: the ACK for a 2xx goes end to end without a transaction and is never answered."""
+def on_ack(core: Core, request: Request, token: str, now: float) -> None:
+    """RFC 3261 §16.11, §17: the ACK for a 2xx goes end to end without a transaction and is never answered.
+
+    We differ: §16.11 would forward that of a dialog nobody here knows; it would be carried for anybody.
+    """
     call, dialog, from_caller = find(core, request, token)
+    target = None
     if call is not None and dialog is not None:
         target = _towards(core, call, dialog, request, from_caller)
-    elif routed:
-        target = by_route_or_uri(core, request)
-    else:
-        target = None
-    if target is None:
+    if call is None or target is None:
         core.counters.stray_requests += 1
         return
     if (
-        call is not None
-        and dialog is not None
+        dialog is not None
         and call.media is not None
         and media.hold_ack(core, call, dialog, from_caller, request, target)
     ):

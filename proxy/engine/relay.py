@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
-from proxy.engine import breadth, privacy
+from proxy.engine import breadth, privacy, seal
 from proxy.engine.admission import binding_targets, edge_targets, keeps_uri
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import Callee, Caller
@@ -72,6 +72,7 @@ def relay(
     context.loop_hash = loop_hash_of(request)
     if request.method in _DIALOG_FORMING:
         context.record_route = ">"
+        context.seal = seal.parameter(core, request.call_id)
     txn.user = context
     lower_max_forwards(request)
     if callee.edge is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.engine.finding import Question
 from proxy.engine.lines import remove_all
+from proxy.engine.seal import seal_in
 from proxy.sip.headers import drop_first_value, parse_name_addr, place_of, split_list
 from proxy.sip.message import Request
 from proxy.sip.uri import parse_uri, request_uri
@@ -126,12 +127,13 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     return target
 
 
-def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
+def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str, str]:
     """RFC 3261 §16.4: undo strict routing, remove the Route values that name us.
 
-    Returns whether there was any, the call token found in them, or "", and the flow token, or "".
+    Returns whether there was any, and of what we wrote into them, "" where it is not there: the call token, the flow
+    token, the seal.
     """
-    token = flow_token = ""
+    token = flow_token = seal = ""
     routed = False
     uri = parse_uri(request.uri) if ";lr" in request.uri else None
     if uri is not None and (uri.host, uri.port or 5060) in core.own:
@@ -142,6 +144,7 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
             token = found[2]
         elif found is not None:
             flow_token = found[2]
+        seal = seal_in(request.uri)
         routed = True
         _restore_request_uri(request)
     keys = request.keys
@@ -159,9 +162,11 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str]:
         elif found is not None and not flow_token:
             # Of two, one for each side of a dialog, the first is the one that its sender goes by.
             flow_token = found[2]
+        if not token and not seal:
+            seal = seal_in(value)
         routed = True
         drop_first_value(request.lines, keys, "route")
-    return routed, token, flow_token
+    return routed, token, flow_token, seal
 
 
 def _names_us(core: Core, value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -193,8 +194,8 @@ class TestSubscriptions:
         pbx, bob, request = self.subscribe(world)
         upper, lower = request.all_values("record-route")
         # The trunk is where its URIs say; the client is where it registered from.
-        assert upper == "<sip:192.0.2.1:5060;lr>"
-        assert lower.startswith("<sip:192.0.2.1:5060;lr;f=")
+        assert re.fullmatch(r"<sip:192\.0\.2\.1:5060;lr;s=[0-9a-f]{16}>", upper)
+        assert re.match(r"<sip:192\.0\.2\.1:5060;lr;s=[0-9a-f]{16};f=", lower)
         pbx.request(
             "SUBSCRIBE",
             "sip:bob@10.0.0.5:5062",
@@ -221,6 +222,40 @@ class TestSubscriptions:
             f"Route: {upper}, {lower}",
         )
         assert [one.method for one in pbx.requests()] == ["NOTIFY"]
+
+    @pytest.mark.parametrize("seal", ["", ";s=0123456789abcdef", ";c=0123456789abcdef"])
+    @pytest.mark.parametrize("method", ["MESSAGE", "NOTIFY", "INFO", "REFER", "OPTIONS"])
+    def test_a_route_that_only_looks_like_ours_is_no_way_through(
+        self, world: World, method: str, seal: str
+    ) -> None:
+        """A stranger with a made-up To tag would have us carry anything to anybody."""
+        stranger, victim = Phone(world, "198.51.100.9", "stranger"), Phone(world, "198.51.100.10", "victim")
+        stranger.request(
+            method,
+            "sip:victim@198.51.100.10",
+            "made-up",
+            1,
+            "<sip:alice@example.com>;tag=a",
+            "<sip:victim@198.51.100.10>;tag=b",
+            f"Route: <sip:192.0.2.1:5060;lr{seal}>",
+        )
+        assert stranger.statuses() == [481]
+        assert victim.got() == []
+
+    def test_a_seal_is_good_for_its_own_dialog_only(self, world: World) -> None:
+        pbx, bob, request = self.subscribe(world)
+        upper, lower = request.all_values("record-route")
+        bob.request(
+            "MESSAGE",
+            "sip:alice@192.0.2.10",
+            "another",
+            1,
+            "<sip:bob@example.com>;tag=b",
+            "<sip:alice@example.com>;tag=a",
+            f"Route: {upper}, {lower}",
+        )
+        assert bob.statuses() == [481]
+        assert pbx.got() == []
 
     def test_a_token_that_was_tampered_with_is_forbidden(self, world: World) -> None:
         pbx, bob, request = self.subscribe(world)
