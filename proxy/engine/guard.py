@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.engine.abuse import Ban, BanCause, Dropped
 from proxy.engine.effects import Shun, Suspicious, Unshun
 from proxy.sip.headers import parse_auth, parse_name_addr
-from proxy.sip.uri import parse_uri
+from proxy.sip.uri import parse_uri, same_host
 
 if TYPE_CHECKING:
     from config.guard import Rate
@@ -238,11 +238,16 @@ class Guard:
 
     def flood(self, host: str, now: float) -> None:
         """events.FloodSeen: more datagrams than `guard.flood`, of whatever kind."""
-        if not self.on or self._core.trunks_at(host):
+        if not self.on or self._core.trunks_at(host) or self._answers_us(host):
             return
         source = self._source(host, now)
         if not source.exempt:
             self._ban(host, source, BanCause.FLOOD, FLOOD_BAN, now)
+
+    def _answers_us(self, host: str) -> bool:
+        """Whether a trunk's target is this address: 500 calls a second there bring 2,000 answers a second back."""
+        uris = (parse_uri(text) for one in self._core.snapshot.catalog.trunks.values() for text in one.targets)
+        return any(uri is not None and same_host(uri.host, host) for uri in uris)
 
     def unban(self, host: str) -> None:
         """events.Unban: by an operator; "" = everybody. What the address did before is forgotten."""

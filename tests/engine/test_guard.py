@@ -146,6 +146,16 @@ def test_trunks_and_the_exempt_may_ask_as_much_as_they_like(tmp_path: Path) -> N
     assert not banned(world)
 
 
+def test_a_target_of_a_trunk_may_answer_as_much_as_it_is_asked(tmp_path: Path) -> None:
+    # Answers to 600 calls a second were taken for a flood: it is its targets that say where a trunk answers from.
+    world = World(tmp_path, CALLGATE.replace(', from: ["192.0.2.20/31"]', ', from: ["192.0.2.30/32"]'))
+    for host in ("192.0.2.20", "192.0.2.21"):
+        world.handle(FloodSeen(host))
+    assert not banned(world)
+    world.handle(FloodSeen("192.0.2.22"))
+    assert banned(world)
+
+
 def test_a_customer_who_proves_himself_pays_nothing(tmp_path: Path) -> None:
     world = world_of(tmp_path)
     office = [Client(world, STRANGER, "alice", 5060 + n) for n in range(60)]
