@@ -246,7 +246,9 @@ class Guard:
 
     def _answers_us(self, host: str) -> bool:
         """Whether a trunk's target is this address: 500 calls a second there bring 2,000 answers a second back."""
-        uris = (parse_uri(text) for one in self._core.snapshot.catalog.trunks.values() for text in one.targets)
+        uris = (
+            parse_uri(text) for one in self._core.snapshot.catalog.trunks.values() for text in one.targets
+        )
         return any(uri is not None and same_host(uri.host, host) for uri in uris)
 
     def unban(self, host: str) -> None:
