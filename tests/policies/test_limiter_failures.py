@@ -202,7 +202,7 @@ class TestDoubt:
             await until(lambda: b.lines() == {})
             assert isinstance(await b.admit(leg(payer)), Admitted)
 
-        play(case, deadline_s=0.1)
+        play(case, deadline_s=0.4)
 
     def test_an_admission_whose_answer_never_comes_is_given_back(self, play: Play) -> None:
         async def case(b: Bench) -> None:
@@ -232,7 +232,7 @@ class TestDoubt:
             assert isinstance(refused, Refused)
             assert b.lines() == {"po": [first.lease]}
 
-        play(case, deadline_s=0.1)
+        play(case, deadline_s=0.4)
 
     def test_one_that_was_let_through_keeps_the_lease_it_got_after_all(self, play: Play) -> None:
         async def case(b: Bench) -> None:
@@ -245,7 +245,7 @@ class TestDoubt:
             b.limiter.release(one, Outcome.FAIL)
             await until(lambda: b.lines() == {})
 
-        play(case, deadline_s=0.1, lease_s=2.0, admits=True)
+        play(case, deadline_s=0.4, lease_s=2.0, admits=True)
 
     @pytest.mark.parametrize("lost", ["command", "reply"])
     def test_an_end_is_counted_once_whether_it_was_carried_out_or_not(self, play: Play, lost: str) -> None:
@@ -288,7 +288,7 @@ class TestDoubt:
             await until(lambda: b.limiter.up and b.counters.spool_records == 0)
             assert isinstance(await b.admit(leg(payer)), Admitted)
 
-        play(case, deadline_s=0.1)
+        play(case, deadline_s=0.4)
 
     def test_an_answer_and_an_end_that_time_out_are_carried_out_in_the_end(self, play: Play) -> None:
         async def case(b: Bench) -> None:
@@ -307,4 +307,4 @@ class TestDoubt:
             assert isinstance(refused, Refused)
             assert refused.reason is Reason.SUCCESS_CALLS
 
-        play(case, deadline_s=0.1)
+        play(case, deadline_s=0.4)
