@@ -1,7 +1,7 @@
 """Bytes → `Request | Response | ParseError`. Never raises, never hangs.
 
-How it is fast: the header section is cut into lines once, each name is one dict look-up, and of the values only the
-handful a proxy needs is read, most of them from the tables of `lines`.
+How it is fast: the header section is cut into lines once, the common names are told by their letters and the others
+by a dict, and of the values only the handful a proxy needs is read, most of them from the tables of `lines`.
 
 How it is strict: RFC 4475 says which mistakes are answered with 400; those that concern a proxy's own headers are found
 here. What the method, the scheme, Max-Forwards: 0 or Proxy-Require ask for is the engine's verdict, not a syntax error.
