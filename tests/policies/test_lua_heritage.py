@@ -193,5 +193,24 @@ def test_who_stops_saying_that_it_lives_is_given_to_one_at_a_time(redis_client: 
     payer.pass_time(1)
     assert payer.beat(OTHER) == [ME]
     assert payer.beat("cccccccc") == []
-    payer.pass_time(LEASE_MS)
-    assert payer.beat("cccccccc") == [ME, OTHER]
+    payer.pass_time(LEASE_MS - 1)
+    assert payer.beat("cccccccc") == [ME]
+    payer.pass_time(1)
+    assert payer.beat("cccccccc") == [OTHER]
+
+
+def test_after_an_outage_longer_than_a_lease_the_living_do_not_bury_each_other(redis_client: Redis) -> None:
+    """Each had fallen silent for want of a store, and the first to be back took up the calls of the others."""
+    payer = Payer(redis_client, limits())
+    for instance in (ME, OTHER):
+        payer.beat(instance)
+    payer.pass_time(10 * LEASE_MS)
+    newcomer = "cccccccc"
+    assert payer.beat(newcomer) == []
+    assert payer.beat(OTHER) == []
+    # Who was dead in truth is found one life later.
+    payer.pass_time(LEASE_MS - 1)
+    assert payer.beat(OTHER) == []
+    assert payer.beat(newcomer) == []
+    payer.pass_time(1)
+    assert payer.beat(newcomer) == [ME]
