@@ -57,6 +57,10 @@ class Parties:
 
     def move(self, what: int, a: int, b: int, c: int) -> None:
         MOVES[what % len(MOVES)](self, a, b, c)
+        self.look()
+
+    def look(self) -> None:
+        """What the engine sent since, at those whom it is for."""
         for flow, message in self.soup.sent[self._read :]:
             if isinstance(message, Request):
                 if message.method != "ACK":
@@ -239,6 +243,9 @@ class Parties:
             self._respond(flow, request, STATUSES[b % len(STATUSES)], c)
 
     def _respond(self, flow: Flow, request: Request, status: int, form: int) -> None:
+        self.receive(self.response(request, status, form), flow)
+
+    def response(self, request: Request, status: int, form: int) -> bytes:
         copied = [
             line
             for line, key in zip(request.lines, request.keys, strict=True)
@@ -260,7 +267,7 @@ class Parties:
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append(f"Content-Length: {len(body)}")
-        self.receive("\r\n".join([*lines, "", body]).encode("latin-1"), flow)
+        return "\r\n".join([*lines, "", body]).encode("latin-1")
 
     # Limiter, store, names, network, operator ------------------------------------------------------------------------
 
