@@ -113,15 +113,15 @@ def _first_answer(core: Core, call: Call, dialog: Dialog, status: int, now: floa
 
 def plan_end(core: Core, call: Call, now: float) -> None:
     """The answered call is held to its limits on duration."""
-    end = end_of(call)
+    end = end_of(call.legs)
     if end is not None:
         call.deadline = core.timers.at(max(now, end), core.on_call_duration, call, 0)
 
 
-def end_of(call: Call) -> float | None:
-    """When the first call_duration of its legs is over; a leg of the call that this one replaces began before."""
+def end_of(legs: tuple[Leg, ...]) -> float | None:
+    """When the first call_duration of answered legs is over; a leg of a call that was replaced began before."""
     end: float | None = None
-    for leg in call.legs:
+    for leg in legs:
         limit = leg.limits.call_duration
         if limit is not None and limit.applies(leg.direction):
             at = leg.answered_at + limit.value / 1000

@@ -130,7 +130,7 @@ def _move_end(core: Core, leg: Leg, now: float) -> None:
     if call.deadline is not None:
         core.timers.cancel(call.deadline)
         call.deadline = None
-    end = calls.end_of(call)
+    end = calls.end_of(call.legs)
     if end is not None and end <= now:
         teardown.cut(core, call, Reason.CALL_DURATION, now)
     else:

@@ -40,7 +40,7 @@ def take_up(core: Core, found: Inherited, now: float) -> None:
 def _only_cut(core: Core, call: Call, found: Inherited, now: float) -> None:
     for leg in call.legs:
         leg.released = True
-    end = calls.end_of(call)
+    end = calls.end_of(call.legs)
     ends: list[tuple[float, Reason]] = []
     if end is not None:
         ends.append((end, Reason.CALL_DURATION))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from policies.lease import Outcome
 from policies.reasons import Reason, cut_text
 from proxy.engine import calls, credentials, within
-from proxy.engine.call import Call, CallState, Dialog, Peer
+from proxy.engine.call import Call, CallState, Dialog, Handover, Peer
 from proxy.engine.forward import Branch, cancel_all
 from proxy.engine.lines import raw_value
 from proxy.sip.grammar import CSEQ_MAX
@@ -55,11 +55,24 @@ def cut(core: Core, call: Call, reason: Reason, now: float) -> None:
     if state is CallState.ANSWERED:
         record.outcome = "success"
         call.state = CallState.CUTTING
+        handover = call.handover
         calls.release(core, call, Outcome.SUCCESS)
         calls.write(core, call, now)
         _end_dialogs(core, call, now)
+        if handover is not None:
+            _cut_heir(core, call, handover, now)
         return
     _refuse_pending(core, call, reason, now)
+
+
+def _cut_heir(core: Core, call: Call, handover: Handover, now: float) -> None:
+    """The call that was to take its place has its leg now; it is not answered any more when that leg's time is over."""
+    heir = handover.heir
+    if heir is call or heir.state >= CallState.ANSWERED:
+        return
+    end = calls.end_of(handover.legs)
+    if end is not None and end <= now:
+        cut(core, heir, Reason.CALL_DURATION, now)
 
 
 def lost(core: Core, watch: Watch, reason: Reason, now: float) -> None:
