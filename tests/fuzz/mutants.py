@@ -13,8 +13,9 @@ dialogs there are, spoilt, and messages of the seeds made part of these dialogs 
 1. All invariants of tests/fuzz/test_engine.py: nothing raises; a lease is asked for once, and given back exactly once
    when all is over; nothing is left in any table.
 2. 400 s of silence, in which the limiter and the store answer and no peer does, leave no call but those that were
-   answered and have no end: neither a call_duration nor a watch over their dialogs. No transaction is left.
-3. What one message makes the engine send at once is at most `SENT_MAX` times the message and what we write ourselves.
+   answered and have no call_duration.
+3. What a message makes the engine send at once is at most twice the message and what we write ourselves; what a verdict
+   of the limiter makes it send is at most that for each contact that the callee may have.
 4. At the end of each tape, a thousand messages or fewer, a stranger's OPTIONS is answered.
 """
 
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from policies.verdicts import Admitted
 from proxy.engine.call import CallState
-from proxy.engine.events import Event, MessageIn
+from proxy.engine.events import AdmissionDecided, Event, MessageIn
 from proxy.sip.flow import Flow
 from proxy.sip.message import ParseError, Request, Response
 from proxy.sip.parse import parse
@@ -46,10 +47,10 @@ MESSAGES = [path.read_bytes() for path in sorted((SEEDS / "parser").iterdir())] 
 ]
 PARSE_MAX_S = 0.05
 MESSAGE_MAX = 64 * 1024
-SENT_MAX = 12
-"""Messages sent at once for one received: an INVITE that goes to every contact bob may have, and their CANCELs."""
-OURS_MAX = 3000
-"""Octets that we add to a message, or write of our own."""
+SENT_MAX = 2
+CONTACTS_MAX = 4
+OURS_MAX = 2000
+"""Octets that we add to a message, or write of our own (answers, and CANCELs of what rings beside)."""
 TAPE_MAX = 4 * 250
 SILENCE_S = 400.0
 
@@ -86,8 +87,17 @@ def _seconds(read: Callable[[bytes], object], data: bytes) -> float:
 class Bounded(Soup):
     """Sends no more than a bound for what comes in."""
 
+    def __init__(self, on_store_failure: str) -> None:
+        super().__init__(on_store_failure)
+        self._longest = 0
+
     def handle(self, event: Event) -> None:
-        self._room = (len(event.data) + OURS_MAX) * SENT_MAX if isinstance(event, MessageIn) else 1 << 40
+        self._room = 1 << 40
+        if isinstance(event, MessageIn):
+            self._longest = max(self._longest, len(event.data))
+            self._room = SENT_MAX * len(event.data) + OURS_MAX
+        elif isinstance(event, AdmissionDecided):
+            self._room = CONTACTS_MAX * (SENT_MAX * self._longest + OURS_MAX)
         super().handle(event)
 
     def _transmitted(self, flow: Flow, data: bytes) -> None:
