@@ -141,3 +141,7 @@ def _cut(core: Core, leg: Leg, reason: Reason, now: float) -> None:
     call = leg.call
     if isinstance(call, Call):
         teardown.cut(core, call, reason, now)
+        heir = leg.call
+        if heir is not call and isinstance(heir, Call):
+            # What was to take its place has the leg now (replaces.py).
+            teardown.cut(core, heir, reason, now)

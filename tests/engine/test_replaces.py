@@ -232,15 +232,6 @@ def test_when_the_old_call_ends_first_the_lease_passes_on(scene: Scene, answered
     assert [key for key in scene.world.engine.core.running if key[0] == "carla"] == []
 
 
-def test_what_rings_when_the_old_call_is_cut_is_not_answered_any_more(scene: Scene) -> None:
-    # It was answered after the old call's limit, and cut at once.
-    scene.consult()
-    scene.world.advance(3590)
-    scene.transfer()
-    scene.world.advance(11)
-    assert 402 in [one.status for one in scene.outside.got() if isinstance(one, Response)]
-
-
 def test_an_old_call_that_nobody_ends_is_cut(scene: Scene) -> None:
     """A phone that does not know Replaces just takes another call: two of them on one lease, for 32 s at most."""
     scene.consult()
