@@ -59,7 +59,7 @@ SILENCE_S = 400.0
 
 
 def parser(data: bytes) -> set[object]:
-    """Returns what was new to see, if it was: the fallback of mutate.py goes by it."""
+    """Returns what there was to see: the loop of mutate.py that knows no coverage goes by it."""
     data = data[:MESSAGE_MAX]
     for read in (parse, Framer().feed):
         # The least of three: a time that another process lengthened tells nothing.

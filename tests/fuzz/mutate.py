@@ -71,11 +71,11 @@ def run(targets: dict[str, float], seed: int, seeds: Path | None = None, keep: b
         code = child.wait()
         with log:
             log.seek(0)
-            found.append(_figures(target, code, log.read()))
+            found.append(figures_of(target, code, log.read()))
     return found
 
 
-def _figures(target: str, code: int, output: str) -> Figures:
+def figures_of(target: str, code: int, output: str) -> Figures:
     stats = re.findall(r"^#(\d+)\s.* corp: (\d+)", output, re.MULTILINE)
     memory = re.findall(r"^peak memory (\d+)|rss: (\d+)Mb", output, re.MULTILINE)
     written = re.search(r"Test unit written to (\S+)", output)
@@ -99,7 +99,7 @@ def child(target: str, seconds: float, seed: int, seeds: Path | None, keep: bool
         mutants = importlib.import_module("tests.fuzz.mutants")
     first = mutants.seeds(target, seeds) if seeds else mutants.seeds(target)
     if not guided:
-        return _unguided(mutants, target, seconds, seed, first)
+        return unguided(mutants, target, seconds, seed, first)
     with tempfile.TemporaryDirectory() as fresh:
         corpus = OUT / f"corpus-{target}" if keep else Path(fresh)
         corpus.mkdir(exist_ok=True)
@@ -125,7 +125,8 @@ def child(target: str, seconds: float, seed: int, seeds: Path | None, keep: bool
     return 0
 
 
-def _unguided(mutants: Any, target: str, seconds: float, seed: int, first: list[bytes]) -> int:
+def unguided(mutants: Any, target: str, seconds: float, seed: int, first: list[bytes]) -> int:
+    """Without atheris: what came out and had not been seen before keeps a mutant."""
     rng = random.Random(seed)
     corpus, seen = list(first), set[object]()
     ends, count = time.monotonic() + seconds, 0

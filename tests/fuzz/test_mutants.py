@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import mutants
+from tests.fuzz import mutants, mutate
 from tests.fuzz.mutate import SHARES, run
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
@@ -27,6 +27,28 @@ def test_seeds_of_the_engine(path: Path) -> None:
 def test_seeds_of_the_parser() -> None:
     for data in mutants.seeds("parser"):
         mutants.parser(data)
+
+
+def test_what_breaks_is_found_and_kept_also_without_atheris(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A parser that trips over a number no seed has."""
+
+    def tripping(data: bytes) -> set[object]:
+        assert b"4294967296" not in data
+        return mutants.parser(data)
+
+    monkeypatch.setattr(mutate, "OUT", tmp_path)
+    monkeypatch.setitem(mutants.TARGETS, "parser", tripping)
+    first = [data for data in mutants.seeds("parser") if b"4294967296" not in data]
+    assert mutate.unguided(mutants, "parser", 30.0, SEED, first) == mutate.BROKEN
+    figures = mutate.figures_of("parser", mutate.BROKEN, capsys.readouterr().out)
+    assert figures.executions > 0
+    assert figures.corpus >= len(first)
+    assert figures.broken is not None
+    assert b"4294967296" in figures.broken.read_bytes()
+    with pytest.raises(AssertionError):
+        mutate.replay("parser", figures.broken)
 
 
 @pytest.mark.timeout(SECONDS * 2 + 120)
