@@ -35,8 +35,8 @@ def dialog_text(core: Core, call: Call, dialog: Dialog) -> str:
         _VERSION,
         call.token,
         call.call_id,
-        f"{_talks_since(call) + offset:.3f}",
-        f"{record.started_at + offset:.3f}",
+        str(int((_talks_since(call) + offset) * 1000)),
+        str(int((record.started_at + offset) * 1000)),
         record.caller,
         record.callee,
         record.trunk,
@@ -115,7 +115,7 @@ class _Lines:
 
 def _read(core: Core, lines: _Lines, now: float) -> Call | None:
     token, call_id = lines.some(2)
-    answered_at, started_at = [float(text) - core.wall_offset for text in lines.some(2)]
+    answered_at, started_at = [int(text) / 1000 - core.wall_offset for text in lines.some(2)]
     caller_name, callee_name, trunk = lines.some(3)
     told_legs = [lines.some(5) for _ in range(int(lines.next()))]
     caller = _read_peer(core, lines)
