@@ -46,6 +46,7 @@ check: $(READY)  ## style, types, layers, sizes, and that generated pages are cu
 	$(BIN)/python -m tests.house.sizes
 	$(BIN)/python -m tests.sip.diagrams --check
 	$(BIN)/python -m tests.house.readme --check
+	$(BIN)/python -m tests.conformance.matrix --check
 
 test: $(READY) system  ## every test, end to end ones included
 	$(BIN)/pytest $(ARGS)
