@@ -22,6 +22,7 @@ need fail2ban-regex fail2ban
 need kamailio kamailio kamailio-lua-modules kamailio-redis-modules
 need nft nftables
 need ip iproute2
+need openssl openssl
 need rtpengine rtpengine-daemon
 [ ${#missing[@]} -eq 0 ] && exit 0
 
