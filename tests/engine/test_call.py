@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from policies.lease import Outcome
 from proxy.engine.effects import CallAnswered
 from tests.engine.world import World, set_up
 
 
+@pytest.mark.rfc3261("16.6-6", "16.6-8", "16.6-12", "16.6-13", "16.6-14", "16.6-37")
 def test_the_invite_leaves_as_rfc_3261_16_6_wants_it(world: World) -> None:
     _, _, invite, _ = set_up(world)
     assert invite.uri == "sip:4930@192.0.2.20:5060"
@@ -18,6 +21,7 @@ def test_the_invite_leaves_as_rfc_3261_16_6_wants_it(world: World) -> None:
     assert route.startswith("<sip:192.0.2.1:5060;lr;c=")
 
 
+@pytest.mark.rfc3261("16.4-6", "16.6-15")
 def test_hung_up_by_the_caller(world: World) -> None:
     caller, callee, _, ok = set_up(world)
     assert len(world.of(CallAnswered)) == 1

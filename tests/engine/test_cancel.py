@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from policies.lease import Outcome
 from policies.reasons import Reason
 from policies.verdicts import Admitted, Refused, Unavailable
@@ -59,6 +61,7 @@ def test_while_the_limiter_is_asked_and_it_refuses(world: World) -> None:
         world.idle()
 
 
+@pytest.mark.rfc3261("16.6-43", "16.10-1", "16.10-2", "16.10-3")
 def test_while_it_rings(world: World) -> None:
     caller, callee = phones(world)
     invite = ringing(caller, callee)
@@ -132,6 +135,7 @@ def test_a_487_that_never_comes(world: World) -> None:
     world.idle()
 
 
+@pytest.mark.rfc3261("16.6-46", "16.6-47", "16.7-4", "16.7-5", "16.8-1", "16.8-2")
 def test_timer_c_ends_a_call_that_rings_for_ever(world: World) -> None:
     caller, callee = phones(world)
     invite = ringing(caller, callee)
@@ -182,6 +186,7 @@ def test_a_200_after_the_caller_was_refused_is_ended_by_us(world: World) -> None
     assert world.released == FAIL
 
 
+@pytest.mark.rfc3261("16.7-41")
 def test_a_lost_ack_is_mended_end_to_end(world: World) -> None:
     """The callee repeats its 200 until the ACK comes; each one goes up, and the call is counted once."""
     caller, callee = phones(world)
@@ -201,6 +206,7 @@ def test_a_lost_ack_is_mended_end_to_end(world: World) -> None:
     assert world.released == []
 
 
+@pytest.mark.rfc3261("16.2-1")
 def test_a_retransmitted_invite_while_admitting_asks_once(world: World) -> None:
     caller, callee = phones(world)
     world.auto = None

@@ -27,6 +27,7 @@ def responses(phone: Phone) -> list[Response]:
     return [message for message in phone.got() if isinstance(message, Response)]
 
 
+@pytest.mark.rfc3261("16.7-28")
 def test_each_early_dialog_has_its_own_prack_and_update(world: World) -> None:
     """RFC 3262 §4, RFC 3311 §5.1: both belong to one early dialog, whichever of several it is."""
     caller, desk, mobile, _, _ = two_ring(world)

@@ -83,6 +83,7 @@ def test_every_server_is_drawn_once_and_by_priority() -> None:
     assert first[2] > first[1] > 0
 
 
+@pytest.mark.rfc3261("16.6-34", "16.6-35", "16.6-36")
 def test_the_next_server_gets_a_new_branch_and_the_limiter_one_question(tmp_path: Path) -> None:
     world = World(tmp_path, NAMED)
     caller, members = cluster(world)

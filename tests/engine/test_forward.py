@@ -27,6 +27,7 @@ def phones(world: World) -> tuple[Phone, Phone, Phone]:
 # Several targets -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc3261("16.6-34", "16.6-35", "16.6-36", "16.9-1")
 @pytest.mark.parametrize("how", ["timeout", "transport", "503"])
 def test_the_next_target_is_tried_when_the_first_is_dead(world: World, how: str) -> None:
     caller, first, second = phones(world)
@@ -56,6 +57,7 @@ def test_the_next_target_is_not_tried_when_the_callee_declines(world: World) -> 
     assert world.released == [("alice@example.com", Outcome.FAIL)]
 
 
+@pytest.mark.rfc3261("16.7-24", "16.7-25")
 def test_a_503_from_the_last_target_goes_up_as_500(world: World) -> None:
     caller, first, second = phones(world)
     caller.invite(NUMBER)
@@ -123,6 +125,7 @@ def test_an_account_is_called_over_the_flow_it_registered_from(world: World) -> 
     assert world.released == [("alice@example.com", Outcome.SUCCESS), ("bob@example.com", Outcome.SUCCESS)]
 
 
+@pytest.mark.rfc3261("16.1-2", "16.7-13", "16.7-42")
 def test_equal_contacts_ring_at_once_and_the_answer_cancels_the_others(world: World) -> None:
     records = bound(("192.0.2.30", "1000"), ("192.0.2.31", "1000"), ("192.0.2.32", "500"))
     world.auto = lambda leg: Admitted(leg.lease, records if leg.aor else None)
@@ -141,6 +144,7 @@ def test_equal_contacts_ring_at_once_and_the_answer_cancels_the_others(world: Wo
     assert not voicemail.got()
 
 
+@pytest.mark.rfc3261("16.7-17", "16.7-18", "16.7-20", "16.7-22")
 def test_the_best_of_several_answers_goes_up(world: World) -> None:
     records = bound(("192.0.2.30", "1000"), ("192.0.2.31", "1000"), ("192.0.2.32", "500"))
     world.auto = lambda leg: Admitted(leg.lease, records if leg.aor else None)
@@ -153,6 +157,7 @@ def test_the_best_of_several_answers_goes_up(world: World) -> None:
     assert caller.statuses()[-1] in (404, 486), "the lowest class; 500 is worse"
 
 
+@pytest.mark.rfc3261("16.7-13", "16.7-21", "16.7-43")
 def test_a_6xx_ends_the_search(world: World) -> None:
     records = bound(("192.0.2.30", "1000"), ("192.0.2.31", "1000"), ("192.0.2.32", "500"))
     world.auto = lambda leg: Admitted(leg.lease, records if leg.aor else None)
@@ -171,6 +176,7 @@ def test_a_6xx_ends_the_search(world: World) -> None:
 # Neighbours ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc3261("16.6-14", "16.6-15")
 def test_another_transport_gets_a_record_route_for_each_side(tmp_path: Path) -> None:
     """RFC 5658 §3.1; and the in-dialog request finds its way through both."""
     world = World(tmp_path, CALLGATE.replace("sip:192.0.2.20:5060", "sip:192.0.2.20:5060;transport=tcp"))
@@ -216,6 +222,7 @@ def test_proxies_on_both_sides_are_kept_in_the_path_of_a_cut(world: World) -> No
     assert b"Route: <sip:192.0.2.99;lr>" in to_caller.data
 
 
+@pytest.mark.rfc3261("16.4-1", "16.4-2", "16.4-3")
 def test_a_strict_router_before_us_is_undone(world: World) -> None:
     """RFC 3261 §16.4: our Record-Route URI in the Request-URI, the real one at the end of Route."""
     caller, callee, _, ok = set_up(world)
@@ -235,6 +242,7 @@ def test_a_strict_router_before_us_is_undone(world: World) -> None:
     assert info.all_values("route") == []
 
 
+@pytest.mark.rfc3261("16.6-27", "16.6-28", "16.6-29", "16.6-31")
 def test_a_strict_router_after_us_gets_what_it_wants(world: World) -> None:
     """RFC 3261 §16.6 step 6: its URI in the Request-URI, the real one as the last Route value."""
     caller, _, _, ok = set_up(world)
@@ -264,6 +272,7 @@ def test_what_is_not_trusted_does_not_pass(world: World) -> None:
 # Validation ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc3261("16.3-1", "16.3-2", "16.3-9", "16.3-10")
 def test_max_forwards_of_zero(world: World) -> None:
     caller, callee, _ = phones(world)
     caller.send(
@@ -279,6 +288,7 @@ def test_max_forwards_of_zero(world: World) -> None:
     assert not callee.got()
 
 
+@pytest.mark.rfc3261("16.3-1", "16.3-2", "16.3-11", "16.3-12")
 def test_an_unknown_proxy_require(world: World) -> None:
     caller, callee, _ = phones(world)
     caller.invite(NUMBER, "c1", "Proxy-Require: time-travel, levitation")
@@ -289,6 +299,7 @@ def test_an_unknown_proxy_require(world: World) -> None:
     assert not callee.got()
 
 
+@pytest.mark.rfc3261("16.6-38")
 def test_a_loop_is_told_from_a_spiral(world: World) -> None:
     """RFC 5393 §4.2: the same routing fields come back = loop; another Request-URI = spiral."""
     caller, callee, _ = phones(world)
@@ -340,6 +351,7 @@ def test_options_to_ourselves(world: World) -> None:
         assert key in answer.keys
 
 
+@pytest.mark.rfc3261("16.2-2")
 def test_no_408_to_a_non_invite(world: World) -> None:
     """RFC 4320 §4.2: silence, and retransmissions are absorbed."""
     caller, callee, _, ok = set_up(world)

@@ -99,6 +99,7 @@ def test_a_route_set_that_cannot_be_read_is_none(world: World, routes: str) -> N
     world.idle()
 
 
+@pytest.mark.rfc3261("16.7-6")
 @pytest.mark.parametrize("status", [183, 200, 486])
 def test_a_response_without_the_callers_via_goes_no_further(world: World, status: int) -> None:
     # RFC 3261 §16.7 step 3. Story: it went to the caller, with no Via at all.
@@ -146,6 +147,7 @@ def test_a_caller_at_the_end_of_its_numbers_gets_a_number_all_the_same(world: Wo
     world.idle()
 
 
+@pytest.mark.rfc3261("16.6-7")
 def test_a_strict_routers_last_route_gives_only_what_may_stand_in_a_request_line(world: World) -> None:
     caller, callee, _, ok = set_up(world)
     ours = ok.all_values("record-route")[0].strip("<>")

@@ -159,6 +159,7 @@ def test_a_proxy_that_says_430_is_passed_over_for_the_other_flow(world: World) -
     assert [request.method for request in other.requests()] == ["INVITE"]
 
 
+@pytest.mark.rfc3261("16.6-24")
 def test_a_call_takes_the_path_that_was_registered(world: World) -> None:
     caller = Phone(world, "192.0.2.10", "alice")
     edge = Phone(world, "203.0.113.5", "edge", 5060)

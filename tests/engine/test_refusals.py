@@ -92,6 +92,7 @@ def test_from_outside_to_outside_nobody_pays(world: World) -> None:
     assert not world.of(AskAdmission)
 
 
+@pytest.mark.rfc3261("16.5-11")
 def test_no_route(world: World) -> None:
     caller = Phone(world, "192.0.2.10", "alice")
     caller.invite("sip:nowhere@example.com")
@@ -157,6 +158,7 @@ def test_the_second_payer_refuses_and_the_first_gets_everything_back(world: Worl
     world.idle()
 
 
+@pytest.mark.rfc3261("16.5-12")
 def test_a_callee_of_ours_who_is_not_registered(world: World) -> None:
     world.auto = lambda leg: Admitted(leg.lease, [] if leg.aor else None)
     caller = Phone(world, "192.0.2.10", "alice")

@@ -180,6 +180,7 @@ def test_whatever_stands_in_contact_is_answered_and_what_is_taken_comes_back(tex
     assert len(response.all_values("contact")) == len(ask.contacts)
 
 
+@pytest.mark.rfc3261("16.6-7")
 def test_what_a_contact_may_hold_and_a_request_line_may_not_is_told_but_not_called() -> None:
     # RFC 4475 §3.3.14, RFC 3261 §19.1.1. Story: the escaped Route went into the Request-URI of every call.
     value = "<sip:user@example.com;method=BYE;x=1?Route=%3Csip:sip.example.com%3E>"

@@ -10,6 +10,7 @@ from proxy.sip.grammar import TOKEN
 from proxy.sip.ids import MAGIC, Ids, loop_hash_of
 
 
+@pytest.mark.rfc3261("16.6-38", "16.6-39")
 def test_a_branch_carries_its_loop_hash() -> None:
     ids = Ids(random.Random(1))
     branch = ids.branch(0x1234ABCD)

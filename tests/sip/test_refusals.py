@@ -101,6 +101,7 @@ REFUSALS: list[tuple[str, bytes, ErrorKind, int]] = [
 ]
 
 
+@pytest.mark.rfc3261("16.3-4", "16.3-5")
 @pytest.mark.parametrize(
     ("data", "kind", "status"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
 )

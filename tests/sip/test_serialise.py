@@ -52,6 +52,7 @@ def test_a_tag_is_added_once_and_never_to_a_100() -> None:
     assert TO in lines_of(reply(request(wire(START, HEADERS)), 100, "Trying", "ours"))
 
 
+@pytest.mark.rfc3261("16.2-1")
 def test_timestamp_goes_into_the_100_alone() -> None:
     message = request(wire(START, [*HEADERS, "Timestamp: 54"]))
     assert "Timestamp: 54" in lines_of(reply(message, 100, "Trying", ""))
@@ -148,6 +149,7 @@ SENT = [
 INVITE = wire(START, SENT, b"sdp")
 
 
+@pytest.mark.rfc3261("16.6-43")
 def test_the_ack_of_a_refusal() -> None:
     # RFC 3261 §17.1.1.3: the INVITE's single top Via, its Route, From, Call-ID and CSeq number; the response's To.
     response = parse(

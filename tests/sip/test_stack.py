@@ -44,6 +44,7 @@ def test_a_request_is_a_retransmission_whatever_else_differs() -> None:
     assert world.receive(again) == []
 
 
+@pytest.mark.rfc3261("16.3-3")
 def test_two_copies_of_a_forked_request_are_both_let_through() -> None:
     # RFC 3261 §8.2.2.2 has a UAS answer 482 to the second; a proxy may have to forward both.
     world = World()

@@ -86,6 +86,7 @@ def test_every_message_by_every_transport_is_in_the_table(
     ]
 
 
+@pytest.mark.rfc3261("16.3-4", "16.3-6", "16.3-7", "16.3-8", "16.3-9", "16.6-1", "16.6-2", "16.6-3", "16.6-4")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_message_is_dealt_with_as_the_rfc_wants(

@@ -12,6 +12,7 @@ from tests.e2e.stage import Stage
 TARIFFS = {"softphone": Tariff({"fail_calls": "1 per 1h"}), "imposter": Tariff()}
 
 
+@pytest.mark.rfc3261("16.3-13")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_with_its_password_it_gets_through(stage: Stage, transport: Transport) -> None:
     provider = stage.provider(transport)
@@ -29,6 +30,7 @@ def test_with_its_password_it_gets_through(stage: Stage, transport: Transport) -
     assert (record["outcome"], record["payers"]) == ("success", ["softphone"])
 
 
+@pytest.mark.rfc3261("16.3-13")
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize(("password", "status"), [("secret", 486), ("guessed", 407)])
 def test_each_algorithm_is_taken_and_a_wrong_password_is_not(
