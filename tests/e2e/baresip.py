@@ -155,6 +155,10 @@ class Baresip:
             "audio comes in", lambda: "incoming rtp for 'audio' established" in self._said(), self.child
         )
 
+    def await_said(self, text: str, after: str = "") -> None:
+        """Returns as soon as its log has this, behind `after`."""
+        wait_until(text, lambda: text in self._said().partition(after or "\n")[2], self.child, PATIENCE_S)
+
     def audio_addresses(self) -> set[str]:
         """All that stood in session descriptions it sent and received."""
         return set(_AUDIO_ADDRESS.findall(self._said()))

@@ -13,6 +13,7 @@ need redis-server redis-server
 need prometheus prometheus
 need promtool prometheus
 need baresip baresip-core
+need linphone-daemon linphone-cli
 need tcpdump tcpdump
 need valgrind valgrind
 need chromium chromium

@@ -19,6 +19,7 @@ LIMIT_S = 2.0
 TARIFFS = {
     **{f"anna-{transport}": Tariff({"call_duration": "2s"}) for transport in TRANSPORTS},
     **{f"berta-{transport}": Tariff() for transport in TRANSPORTS},
+    **{f"bare-{name}": Tariff() for name in ("anna", "berta", "carla")},
 }
 TALK_S = 0.5
 PACKETS_A_SECOND = 50
@@ -88,6 +89,45 @@ def test_softphones_talk_and_are_cut(
     for call_id in cut:
         record = callgate.record(call_id)
         assert (record["outcome"], record["reason"], record["cut"]) == ("success", "call_duration", True)
+
+
+def test_softphones_hold_and_transfer(
+    net: Net,
+    redis: PrivateRedis,
+    serve: Callable[[Settings], Callgate],
+    processes: Processes,
+    tmp_path: Path,
+) -> None:
+    """Hold and back by re-INVITE; a blind transfer by REFER, which the one sent away follows by itself."""
+    settings = settings_of(net, redis.url, host=8)
+    settings["auth"]["algorithms"] = ["MD5"]
+    callgate = serve(settings)
+    with ExitStack() as stack:
+
+        def phone(n: int, user: str) -> Baresip:
+            proxy = callgate.address()
+            host = net.host(Net.SOFTPHONES + n)
+            started = Baresip(processes, tmp_path / user, host, user, PASSWORD, proxy, "UDP", DOMAIN)
+            return stack.enter_context(started)
+
+        anna, berta, carla = (phone(n, f"bare-{name}") for n, name in enumerate(("anna", "berta", "carla")))
+        for each in (anna, berta, carla):
+            each.register()
+        held = call(anna, berta)
+        anna.command("hold")
+        berta.await_said("a=sendonly")
+        anna.command("resume")
+        berta.await_said("a=sendrecv", after="a=sendonly")
+
+        berta.command("transfer", f"sip:{carla.user}@{DOMAIN}")
+        carla.await_event("CALL_ESTABLISHED")
+        anna.await_event("CALL_ESTABLISHED")
+        record = callgate.record(held)
+        assert (record["outcome"], record["payers"]) == ("success", [anna.user, berta.user])
+        anna.command("hangup")
+        carla.await_event("CALL_CLOSED")
+    callgate.until("the second call's record", lambda: len(callgate.records()) == 2)
+    assert callgate.records()[1]["payers"] == [anna.user, carla.user]
 
 
 def call(caller: Baresip, callee: Baresip) -> str:
