@@ -1,6 +1,6 @@
 """One linphone without a window or a sound card (linphone-daemon, of Debian's linphone-cli), driven over its socket.
 
-It answers by itself. What SIP it sent and received stands in its log. Without a sound card it sends no audio.
+It answers by itself. What SIP it sent and received stands in its log. Its audio is not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.certificates import authority
 from tests.e2e.net import PATIENCE_S, Address, free_port
 from tests.tools import require
 
-# The authority is verified, the name is not: its TLS (mbedTLS 2.28) knows no addresses in certificates.
+# The authority is verified, the name is not: it refuses the certificate of an address when it shall do that, too.
 CONFIG = """\
 [sip]
 bind_address={host}
