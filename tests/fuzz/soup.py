@@ -207,7 +207,7 @@ class Soup:
         if call is not None and not invite.to_tag:
             lent = call.handover.legs if call.handover is not None else ()
             leases = {leg.lease for leg in (*call.legs, *lent)}
-            assert leases, "forwarded and nobody was asked"
+            assert leases or again, "forwarded and nobody was asked"
             # What was sent may be sent again after the end (RFC 3261 §17.1.1.2); nothing new is begun.
             assert leases <= (self.held | self.gone if again else self.held), "forwarded without a lease"
             return
