@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from policies.verdicts import Admitted
 from proxy.engine.events import FlowFailed
 from proxy.sip.message import Request, Response
-from tests.engine.world import Phone, World, bound
+from tests.engine.world import CALLGATE, Phone, World, bound
 
 BASIC = 'WWW-Authenticate: Basic realm="one"'
 DIGEST = 'Proxy-Authenticate: Digest realm="two", nonce="n"'
@@ -69,6 +71,17 @@ def test_challenges_of_all_branches_go_up_together(world: World) -> None:
 def test_when_nobody_answers_it_is_a_408(world: World) -> None:
     caller, _, _ = forked(world)
     world.advance(32.1)
+    assert caller.statuses() == [408]
+
+
+@pytest.mark.rfc3261("16.8-3")
+def test_timer_c_without_any_answer_is_a_408(tmp_path: Path) -> None:
+    # Timer B would come after 640 s.
+    world = World(tmp_path, CALLGATE + "timers: {t1: 10s}\n")
+    caller, _, _ = forked(world)
+    world.advance(180.9)
+    assert not caller.got()
+    world.advance(0.2)
     assert caller.statuses() == [408]
 
 

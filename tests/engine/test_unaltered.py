@@ -152,7 +152,6 @@ def test_what_came_by_a_stream_is_repeated_to_who_has_datagrams(world: World) ->
     assert caller.statuses() == [100, 180]
 
 
-@pytest.mark.rfc3261("16.6-18")
 def test_from_tls_to_udp_both_routes_are_sip_uris(world: World) -> None:
     caller = Phone(world, "192.0.2.10", "alice", 40_000, world.tls)
     callee = Phone(world, "192.0.2.20", "provider")
