@@ -192,8 +192,11 @@ def read_any_tag(line: str) -> str | None:
     address = parse_name_addr(line.partition(":")[2])
     if address is None:
         return None
-    tag = address.params.get("tag", "")
-    return None if tag is None else remember(TAGS, line, tag)
+    if "tag" not in address.params:
+        return remember(TAGS, line, "")
+    # RFC 3261 §25.1: tag-param = "tag" EQUAL token. With an empty one our answer would get a second tag.
+    tag = address.params["tag"]
+    return remember(TAGS, line, tag) if tag else None
 
 
 def read_cseq(line: str) -> tuple[int, str] | None:
