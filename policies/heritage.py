@@ -113,6 +113,11 @@ class Heritage:
                 keys.number(care_ms),
             )
         )
+        self._life_ms = b"%d" % life_ms
+        self._claims: dict[str, bytes] = {}
+        """By lease: keys that say that a call of the dead is ours to cut."""
+        self._buried: set[str] = set()
+        """Instances that were told of as gone."""
         self._noted: set[bytes] = set()
         """Members of our list that this run has put there."""
         self._looked_back = False
@@ -143,6 +148,14 @@ class Heritage:
         self._noted.discard(member)
         self._write(b"SREM", member)
 
+    def over(self, call: Inherited) -> None:
+        """A call that was taken up without a lease has ended, or nobody here can end it."""
+        limits = call.limits
+        claim = keys.heir_key(limits.payer, limits.mode, call.lease)
+        self._claims.pop(call.lease, None)
+        dialog = keys.dialog_key(limits.payer, limits.mode, call.lease)
+        self._store.plain(b"*3\r\n" + keys.bulk(b"DEL") + dialog + keys.bulk(claim), ignored, None)
+
     def on_link_up(self) -> None:
         """The store answers: the first time, the list of our last run is looked at."""
         self._look_back()
@@ -167,11 +180,16 @@ class Heritage:
 
     def _say_alive(self) -> None:
         self._store.call(self._beat, self._said, None)
+        for claim in self._claims.values():
+            self._store.plain(keys.command(b"PEXPIRE", claim, self._life_ms), ignored, None)
 
     def _said(self, _context: Any, reply: Any) -> None:
         for instance in reply if isinstance(reply, list) else ():
-            self._tell(f"the instance {instance.decode()} is gone; its calls are looked after")
-            self._go_through(_Dead(instance.decode(), again=False))
+            name = instance.decode()
+            if name not in self._buried:
+                self._buried.add(name)
+                self._tell(f"the instance {name} is gone; its calls are looked after")
+            self._go_through(_Dead(name, again=False))
 
     def _go_through(self, dead: _Dead) -> bool:
         """False: the store does not take the question."""
@@ -220,6 +238,9 @@ class Heritage:
             for at in range(4, len(reply), 4):
                 kind, own, lease, dialog = reply[at : at + 4]
                 self._counters.leases_taken_over += 1
+                if kind == b"lapsed":
+                    name = lease.decode()
+                    self._claims[name] = keys.heir_key(limits.payer, limits.mode, name)
                 self._heir.on_inherited(
                     Inherited(
                         limits,
@@ -230,7 +251,7 @@ class Heritage:
                         exhausts_in / 1000 if exhausts_in >= 0 else None,
                     )
                 )
-            if dead.again and member not in self._noted:
+            if dead.again and not lasting and member not in self._noted:
                 self._write(b"SREM", member)
         if not dead.left:
             self._done(dead)
@@ -247,6 +268,7 @@ class Heritage:
         self._strike_off(dead.instance)
 
     def _strike_off(self, instance: str) -> None:
+        self._buried.discard(instance)
         self._store.plain(keys.command(b"ZREM", keys.INSTANCES, instance.encode()), ignored, None)
         self._store.plain(keys.command(b"DEL", keys.index_key(instance)), ignored, None)
 

@@ -8,6 +8,7 @@ Every key of a payer carries the hash tag {payer}, so that on a Cluster one scri
     cg:{payer}:<mode>:gone        what lapsed or was settled after the fact, for a day (lua/late-8.lua)
     cg:{payer}:<mode>:idle        counters of activations that are not in force now
     cg:{payer}:<mode>:d:<lease>   what another instance needs to end the call, while it talks
+    cg:{payer}:<mode>:h:<lease>   who looks after the call of an instance that died
     cg:{payer}:<mode>:accounts    active accounts of the mode -> expiry in ms
     cg:{payer}:aor:<user@domain>  bindings: hash contact key -> binding (lua/lib/bindings.lua)
     cg:{payer}:nonce:<nonce>      highest nonce count seen, for the nonce's life
@@ -95,6 +96,11 @@ def call_keys(payer: str, mode: str) -> bytes:
 
 def dialog_key(payer: str, mode: str, lease: str) -> bytes:
     return bulk(f"{mode_prefix(payer, mode)}d:{lease}".encode())
+
+
+def heir_key(payer: str, mode: str, lease: str) -> bytes:
+    """Not packed."""
+    return f"{mode_prefix(payer, mode)}h:{lease}".encode()
 
 
 def payer_of(state: str) -> tuple[str, str]:

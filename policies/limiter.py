@@ -18,7 +18,7 @@ from policies import keys
 from policies.account import Limits
 from policies.counters import StoreCounters
 from policies.held import Asker, Held, Payer
-from policies.heritage import Heritage
+from policies.heritage import Heritage, Inherited
 from policies.lease import Leg, Outcome
 from policies.limiteruser import LimiterUser
 from policies.notices import Notices
@@ -212,6 +212,10 @@ class Limiter:
     def change(self, limits: Limits) -> None:
         """Other limits are in force for a payer with calls here. At once its budget is planned anew: on_budget."""
         self._renewal.plan_anew(self._payer(limits))
+
+    def dialog_over(self, call: Inherited) -> None:
+        """A call that was taken up without a lease has ended."""
+        self._heritage.over(call)
 
     def _payer(self, limits: Limits) -> Payer:
         key = (limits.payer, limits.mode)

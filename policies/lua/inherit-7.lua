@@ -5,7 +5,7 @@
 --       5 1 = it has started again: its attempts failed with it, and calls whose lease still lasts are its own once more
 --       last: not after
 -- Output: {now, ms until total_duration would be used up if the calls found lapsed went on draining it, or -1, lapsed,
---         how many of its leases last (for another instance to wait for),
+--         how many of its leases last, and of its lapsed calls are not cut yet (so it is to be looked after again),
 --         then, call by call, 'held' or 'lapsed', direction: 1 outgoing, 2 incoming, its lease, and its dialog}
 -- @include clock
 -- @include punctual
@@ -15,10 +15,15 @@ local prefix, again, lasting, orphans = ARGV[4], ARGV[5] == '1', 0, 0
 local answer = {}
 local function is_its(lease) return string.sub(lease, 1, #prefix) == prefix end
 -- A dialog stands with one leg of its call only. Its key is no argument, for nobody knows the leases yet; it is in the same
--- slot. Who reads that of a lapsed call has it, and no one else: it goes on without a lease, until it is cut.
-local function listed(kind, own, lease, command)
-  local dialog = call(command, string.sub(KEYS[1], 1, -6) .. 'd:' .. lease)
+-- slot. Of a lapsed call it stays until that is cut, and it has one heir at a time: who claims it, as long as it lives.
+local function listed(kind, own, lease)
+  local place = string.sub(KEYS[1], 1, -6)
+  local dialog = call('GET', place .. 'd:' .. lease)
   if not dialog then return false end
+  if kind == 'lapsed' then
+    lasting = lasting + 1
+    if not call('SET', place .. 'h:' .. lease, instance, 'PX', ttl, 'NX') then return false end
+  end
   for _, value in ipairs({kind, own, lease, dialog}) do answer[#answer + 1] = value end
   return true
 end
@@ -35,12 +40,12 @@ for own = 1, 2 do
   for _, lease in ipairs(call('ZRANGE', KEYS[3 + own], 0, -1)) do
     if is_its(lease) then
       lasting = lasting + 1
-      if again then listed('held', own, lease, 'GET') end
+      if again then listed('held', own, lease) end
     end
   end
   for _, member in ipairs(call('ZRANGE', KEYS[6], 0, -1)) do
     local lease = string.sub(member, 2)
-    if string.sub(member, 1, 1) == tostring(3 + own) and is_its(lease) and listed('lapsed', own, lease, 'GETDEL')
+    if string.sub(member, 1, 1) == tostring(3 + own) and is_its(lease) and listed('lapsed', own, lease)
       and total_counts ~= 3 - own then orphans = orphans + 1 end
   end
 end

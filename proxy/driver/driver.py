@@ -37,6 +37,7 @@ from proxy.engine.effects import (
     AskTurn,
     CallAnswered,
     CloseFlow,
+    DialogOver,
     Effect,
     EndMedia,
     GiveTurn,
@@ -141,6 +142,7 @@ class Driver:
             CloseFlow: self._close_flow,
             EndMedia: self._end_media,
             HoldLease: self._hold_lease,
+            DialogOver: self._dialog_over,
             LimitsChanged: self._limits_changed,
             PlanActivated: self._plan_activated,
             ReleaseLease: self._release_lease,
@@ -280,6 +282,9 @@ class Driver:
 
     def _release_lease(self, effect: ReleaseLease) -> None:
         self._limiter.release(effect.leg, effect.outcome)
+
+    def _dialog_over(self, effect: DialogOver) -> None:
+        self._limiter.dialog_over(effect.inherited)
 
     def _hold_lease(self, effect: HoldLease) -> None:
         self._limiter.hold(effect.leg, effect.answered_ago, effect.dialog)

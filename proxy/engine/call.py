@@ -18,6 +18,7 @@ from proxy.sip.flow import Flow
 if TYPE_CHECKING:
     from policies.account import Limits
     from policies.catalog import Account, Trunk
+    from policies.heritage import Inherited
     from proxy.engine.cseq import Passage
     from proxy.engine.flowtoken import Edge
     from proxy.engine.forward import Context
@@ -107,6 +108,7 @@ class Call:
         "edge",
         "handover",
         "leg_index",
+        "orphan",
         "legs",
         "media",
         "record",
@@ -139,6 +141,8 @@ class Call:
         """The leg being asked for while ADMITTING; the legs before it are taken."""
         self.cancelled = False
         """The caller's CANCEL came while the limiter was being asked."""
+        self.orphan: Inherited | None = None
+        """Taken up without a lease, when another process had died; to be cut and nothing else."""
         self.cut_reason: Reason | None = None
         self.dialogs: list[Dialog] = []
         self.deadline: TimerHandle | None = None

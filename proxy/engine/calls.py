@@ -9,7 +9,7 @@ from policies.reasons import Reason
 from proxy.engine import cseq, media, replaces, watch
 from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.dialogtext import dialog_text
-from proxy.engine.effects import CallAnswered, ReleaseLease, WriteRecord
+from proxy.engine.effects import CallAnswered, DialogOver, ReleaseLease, WriteRecord
 from proxy.engine.forward import Branch, Context
 from proxy.engine.lines import raw_value
 from proxy.engine.running import leave
@@ -48,6 +48,8 @@ def forget(core: Core, call: Call) -> None:
     call.txn = None
     for leg in call.legs:
         leg.call = None
+    if call.orphan is not None:
+        core.out.append(DialogOver(call.orphan))
 
 
 def user_of(from_value: str) -> str:

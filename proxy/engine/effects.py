@@ -11,6 +11,7 @@ from proxy.sip.outputs import Transmit
 
 if TYPE_CHECKING:
     from policies.account import Limits
+    from policies.heritage import Inherited
     from policies.lease import Leg, Outcome
     from policies.verdicts import PlaceHeld
     from proxy.engine.abuse import BanCause
@@ -29,6 +30,7 @@ __all__ = [
     "AskTurn",
     "CallAnswered",
     "CloseFlow",
+    "DialogOver",
     "Effect",
     "GiveTurn",
     "EndMedia",
@@ -106,6 +108,15 @@ class PlanActivated:
     def __init__(self, subscriber: str, plans: tuple[str, ...]) -> None:
         self.subscriber = subscriber
         self.plans = plans
+
+
+class DialogOver:
+    """A call that was taken up without a lease has ended: nobody has to take it up again."""
+
+    __slots__ = ("inherited",)
+
+    def __init__(self, inherited: Inherited) -> None:
+        self.inherited = inherited
 
 
 class RegisterAsk:
@@ -340,6 +351,7 @@ Effect = (
     | CallAnswered
     | ReleaseLease
     | HoldLease
+    | DialogOver
     | LimitsChanged
     | PlanActivated
     | AskRegister

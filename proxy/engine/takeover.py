@@ -12,7 +12,7 @@ from policies.reasons import Reason
 from proxy.engine import calls
 from proxy.engine.call import Call, CallState
 from proxy.engine.dialogtext import read_dialog
-from proxy.engine.effects import HoldLease
+from proxy.engine.effects import DialogOver, HoldLease
 from proxy.engine.running import join
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def take_up(core: Core, found: Inherited, now: float) -> None:
     """events.CallInherited."""
     call = read_dialog(core, found.dialog, now)
     if call is None or call.token in core.calls:
+        if call is None and not found.held:
+            core.out.append(DialogOver(found))
         return
     calls.remember(core, call)
     answered_at = call.record.answered_at
@@ -38,6 +40,7 @@ def take_up(core: Core, found: Inherited, now: float) -> None:
 
 
 def _only_cut(core: Core, call: Call, found: Inherited, now: float) -> None:
+    call.orphan = found
     for leg in call.legs:
         leg.released = True
     end = calls.end_of(call.legs)

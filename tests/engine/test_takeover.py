@@ -11,7 +11,7 @@ from policies.lease import Outcome
 from policies.verdicts import Admitted
 from proxy.engine.call import Call
 from proxy.engine.dialogtext import read_dialog
-from proxy.engine.effects import CallAnswered, HoldLease
+from proxy.engine.effects import CallAnswered, DialogOver, HoldLease
 from proxy.engine.events import CallInherited, LeaseLost
 from proxy.sip.message import Response
 from tests.engine.world import Phone, World, answered, bound, set_up
@@ -110,11 +110,14 @@ def test_after_its_lease_it_is_only_cut_and_gives_nothing_back(
     other.advance(after_s - 0.1)
     assert other.sent == []
     other.advance(0.2)
+    assert other.of(DialogOver) == []
     for phone in (caller, callee):
         [bye] = phone.requests()
         assert f'text="{reason} reached"' in (bye.value("reason") or "")
         phone.answer(bye, 200, "OK")
     assert other.released == []
+    # Nobody has to take it up again.
+    assert len(other.of(DialogOver)) == 1
     other.idle()
 
 

@@ -136,7 +136,7 @@ class Model:
         return self.exhausts_in(), [lease for lease in leases if lease not in self.calls]
 
     def inherit(self, prefix: str, *, again: bool) -> tuple[int, set[tuple[str, str]]]:
-        """Started again: attempts have failed, and what lasts is its own. Both: what lapsed is told once."""
+        """Started again: attempts have failed, and what lasts is its own. Both: what lapsed, to one heir at a time."""
         self.begin()
         its = {lease: call for lease, call in self.calls.items() if lease.startswith(prefix)}
         found = {("held", lease) for lease, call in its.items() if again and call.talking}
@@ -146,9 +146,7 @@ class Model:
                 del self.calls[lease]
                 self._touch(self.limits.fail_calls, call.direction, self.now)
         orphans = [lease for lease in self.lapsed if lease.startswith(prefix)]
-        for lease in orphans:
-            del self.lapsed[lease]
-        return lasting, found | {("lapsed", lease) for lease in orphans}
+        return lasting + len(orphans), found | {("lapsed", lease) for lease in orphans}
 
     def exhausts_in(self) -> int:
         """Lets time pass for a copy until the budget is used up: at most the rest of this window and the next one."""

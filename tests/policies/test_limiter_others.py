@@ -11,6 +11,7 @@ import uvloop
 from redis import Redis
 
 from policies import keys, notices
+from policies.account import Limits, Mode
 from policies.lease import Leg, Outcome
 from policies.verdicts import Admitted
 from tests.policies.limited import DAY, Bench, bench, leg
@@ -123,7 +124,36 @@ def test_calls_of_an_instance_that_died_are_taken_up_once_their_leases_have_laps
             [call] = other.user.inherited
             assert (call.lease, call.dialog, call.held) == ("00000001a", "dialog", False)
             assert call.exhausts_in == pytest.approx(98, abs=1.5)
-            await until(lambda: redis_client.exists(keys.index_key("00000001")) == 0)
+            # It is ours for as long as we live, and nobody is asked again.
+            claim = keys.heir_key("alice", "gateway", call.lease)
+            await until(lambda: (redis_client.pttl(claim) or 0) > 1_900)
+            assert redis_client.exists(keys.index_key("00000001")) == 1
+            other.limiter.dialog_over(call)
+            await until(lambda: redis_client.exists(keys.index_key("00000001"), claim) == 0)
+            assert len(other.user.inherited) == 1
+
+    run(main)
+
+
+def test_who_takes_calls_up_and_dies_too_is_followed_by_another(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Two deaths in a row: nobody cut what the first heir had not cut yet."""
+
+    async def main() -> None:
+        async with two(redis_server, tmp_path, lease_s=2) as (one, other):
+            third = tmp_path / "3"
+            third.mkdir()
+            known: dict[tuple[str, Mode], Limits] = {("alice", "gateway"): BUDGET}
+            for b in (one, other):
+                b.user.known.update(known)
+            await talks(one, leg(BUDGET, lease="00000001a"))
+            await one.away()
+            await until(lambda: len(other.user.inherited) == 1)
+            await other.away()
+            async with bench(redis_server, third, lease_s=2, instance="00000003", known=known) as heir:
+                await until(lambda: len(heir.user.inherited) == 1)
+                assert heir.user.inherited[0].dialog == "dialog"
 
     run(main)
 
