@@ -9,7 +9,7 @@ from proxy.engine.effects import CallAnswered
 from tests.engine.world import World, set_up
 
 
-@pytest.mark.rfc3261("16.6-6", "16.6-8", "16.6-12", "16.6-13", "16.6-14", "16.6-37")
+@pytest.mark.rfc3261("16.6-6", "16.6-8", "16.6-12", "16.6-13", "16.6-14", "16.6-37", "18.1.1-6")
 def test_the_invite_leaves_as_rfc_3261_16_6_wants_it(world: World) -> None:
     _, _, invite, _ = set_up(world)
     assert invite.uri == "sip:4930@192.0.2.20:5060"

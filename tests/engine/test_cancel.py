@@ -206,7 +206,7 @@ def test_a_lost_ack_is_mended_end_to_end(world: World) -> None:
     assert world.released == []
 
 
-@pytest.mark.rfc3261("16.2-1")
+@pytest.mark.rfc3261("16.2-1", "17.2.1-1")
 def test_a_retransmitted_invite_while_admitting_asks_once(world: World) -> None:
     caller, callee = phones(world)
     world.auto = None

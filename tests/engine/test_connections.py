@@ -206,6 +206,7 @@ def test_who_registers_anew_by_another_connection_is_cut_there(world: World) -> 
     assert bob.got() == []
 
 
+@pytest.mark.rfc3261("18.2.2-1")
 def test_a_response_to_who_is_gone_goes_by_a_new_connection_to_its_port(world: World) -> None:
     """RFC 3261 §18.2.2."""
     caller = Phone(world, "192.0.2.10", "alice", 40001, world.tcp)
@@ -222,6 +223,27 @@ def test_a_response_to_who_is_gone_goes_by_a_new_connection_to_its_port(world: W
     assert caller.got() == []
     again = Phone(world, "192.0.2.10", "alice", 5099, world.tcp)
     assert again.statuses() == [486]
+
+
+@pytest.mark.rfc3261("18.3-4")
+def test_what_goes_over_a_stream_says_its_length(world: World) -> None:
+    """RFC 3261 §18.3; a datagram may leave it out."""
+    bob = Connected(world, "TCP")
+    caller = registered(world, record(bob.flow, "sip:bob@203.0.113.5:5070;transport=tcp"))
+    lines = [
+        f"INVITE {BOB} SIP/2.0",
+        "Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK1",
+        "Max-Forwards: 70",
+        "From: <sip:alice@example.com>;tag=a",
+        f"To: <{BOB}>",
+        "Call-ID: c1",
+        "CSeq: 1 INVITE",
+        "Contact: <sip:alice@192.0.2.10>",
+        "Content-Type: text/plain",
+    ]
+    world.receive("\r\n".join([*lines, "", "hello"]).encode(), caller.flow)
+    [invite] = bob.requests()
+    assert (invite.value("content-length"), invite.body) == ("5", b"hello")
 
 
 def test_a_name_that_cannot_exist_is_not_looked_up(world: World) -> None:

@@ -192,12 +192,18 @@ def test_a_slow_server_that_answers_first_has_the_call(tmp_path: Path) -> None:
     assert not world.released
 
 
+@pytest.mark.rfc3261("17.1.1.3-1")
 def test_a_slow_server_that_answers_last_is_acknowledged_and_ended(tmp_path: Path) -> None:
     world, caller, members, (first, second) = given_up(tmp_path)
     members[1].answer(second, 200, "OK", "second")
     assert caller.statuses() == [200]
     members[0].answer(first, 200, "OK", "first")
-    assert [request.method for request in members[0].requests()] == ["ACK", "BYE"]
+    ack, bye = members[0].requests()
+    assert (ack.method, bye.method) == ("ACK", "BYE")
+    # RFC 3261 §13.2.2.4: the CSeq number of the INVITE, to the Contact, and a transaction of its own.
+    assert (ack.cseq, ack.to_tag) == (first.cseq, "first")
+    assert ack.uri == f"sip:{members[0].user}@{members[0].address}"
+    assert ack.via.branch not in (first.via.branch, bye.via.branch)
     assert not caller.got()
     assert not world.released
 

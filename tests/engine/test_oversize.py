@@ -41,6 +41,7 @@ def test_a_small_request_goes_by_udp(world: World) -> None:
     assert provider.tcp.got() == []
 
 
+@pytest.mark.rfc3261("18.1.1-2")
 def test_a_large_request_goes_by_tcp_and_says_so(world: World) -> None:
     caller, provider = call(world, LARGE)
     assert provider.udp.got() == []
@@ -56,6 +57,7 @@ def test_a_large_request_goes_by_tcp_and_says_so(world: World) -> None:
     assert only(provider.tcp).method == "BYE"
 
 
+@pytest.mark.rfc3261("18.1.1-4")
 def test_where_tcp_is_refused_it_goes_by_udp_and_the_peer_is_remembered_for_a_while(world: World) -> None:
     caller, provider = call(world, LARGE)
     first = only(provider.tcp)

@@ -50,6 +50,7 @@ class Server:
             self.streams.get_nowait()[1].close()
 
 
+@pytest.mark.rfc3261("18-2")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_message_in_three_pieces_is_one_and_two_in_one_are_two(host: str) -> None:
     async def main() -> None:
@@ -101,6 +102,7 @@ def test_what_cannot_be_framed_is_told_and_closed_after_the_answer() -> None:
     run(main())
 
 
+@pytest.mark.rfc3261("18.1.1-7")
 def test_a_peer_is_connected_to_once_and_what_waited_comes_in_order() -> None:
     async def main() -> None:
         async with Net(("TCP", "127.0.0.1")) as net, Server() as server:
@@ -143,6 +145,7 @@ def test_an_accepted_connection_is_used_for_what_goes_to_that_peer() -> None:
     run(main())
 
 
+@pytest.mark.rfc3261("18.4-3")
 def test_nobody_there_fails_the_flow() -> None:
     async def main() -> None:
         async with Net(("TCP", "127.0.0.1")) as net:

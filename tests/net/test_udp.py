@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -23,6 +24,7 @@ def peer(family: socket.AddressFamily, host: str) -> socket.socket:
     return sock
 
 
+@pytest.mark.rfc3261("18-2")
 @pytest.mark.parametrize(("host", "family"), FAMILIES)
 def test_an_answer_leaves_from_the_port_that_was_asked(host: str, family: socket.AddressFamily) -> None:
     async def main() -> None:
@@ -36,6 +38,21 @@ def test_an_answer_leaves_from_the_port_that_was_asked(host: str, family: socket
                 assert source[:2] == net.address()
                 assert net.sink.messages[0][1].host == host
                 assert net.sink.messages[0][1].port == sock.getsockname()[1]
+
+    run(main())
+
+
+@pytest.mark.rfc3261("18.1.1-10")
+def test_what_we_send_is_answered_where_we_listen() -> None:
+    async def main() -> None:
+        async with Net(("UDP", "127.0.0.1")) as net:
+            with peer(socket.AF_INET, "127.0.0.1") as sock:
+                net.send(net.flow("127.0.0.1", sock.getsockname()[1]), b"request")
+                data, source = sock.recvfrom(100)
+                assert (data, source) == (b"request", net.address())
+                sock.sendto(b"response", source)
+                await net.sink.until(lambda: bool(net.sink.messages))
+                assert net.sink.messages[0][0] == b"response"
 
     run(main())
 
@@ -82,6 +99,7 @@ def test_a_burst_longer_than_one_turn_arrives_whole_and_in_order() -> None:
     run(main())
 
 
+@pytest.mark.rfc3261("18.1.1-3")
 def test_the_largest_datagram_arrives_whole() -> None:
     async def main() -> None:
         async with Net(("UDP", "127.0.0.1")) as net:
@@ -93,6 +111,7 @@ def test_the_largest_datagram_arrives_whole() -> None:
     run(main())
 
 
+@pytest.mark.rfc3261("18.4-1")
 @pytest.mark.parametrize(("host", "family"), FAMILIES)
 def test_a_dead_peer_is_told_of_and_a_live_one_still_served(host: str, family: socket.AddressFamily) -> None:
     """libuv stops polling a socket after EPOLLERR; a peer that is not there must not make us deaf to all others."""
@@ -116,6 +135,49 @@ def test_a_dead_peer_is_told_of_and_a_live_one_still_served(host: str, family: s
                 assert net.network.counters.unreachable >= 5
 
     run(main())
+
+
+def report(number: int, origin: int, kind: int, code: int) -> bytes:
+    """linux/errqueue.h: struct sock_extended_err."""
+    return struct.pack("=IBBBxII", number, origin, kind, code, 0, 0)
+
+
+ICMP, ICMP6 = 2, 3
+
+
+@pytest.mark.rfc3261("18.4-1")
+@pytest.mark.parametrize(
+    ("number", "origin", "kind", "code"),
+    [
+        pytest.param(errno.ENETUNREACH, ICMP, 3, 0, id="network"),
+        pytest.param(errno.EHOSTUNREACH, ICMP, 3, 1, id="host"),
+        pytest.param(errno.ENOPROTOOPT, ICMP, 3, 2, id="protocol"),
+        pytest.param(errno.ECONNREFUSED, ICMP, 3, 3, id="port"),
+        pytest.param(errno.EPROTO, ICMP, 12, 0, id="parameter problem"),
+        pytest.param(errno.ENETUNREACH, ICMP6, 1, 0, id="IPv6 network"),
+        pytest.param(errno.EHOSTUNREACH, ICMP6, 1, 3, id="IPv6 host"),
+        pytest.param(errno.ECONNREFUSED, ICMP6, 1, 4, id="IPv6 port"),
+        pytest.param(errno.EPROTO, ICMP6, 4, 0, id="IPv6 parameter problem"),
+    ],
+)
+def test_which_icmp_errors_fail_the_sending(number: int, origin: int, kind: int, code: int) -> None:
+    assert udp._is_final(report(number, origin, kind, code))
+
+
+@pytest.mark.rfc3261("18.4-2")
+@pytest.mark.parametrize(
+    ("number", "origin", "kind", "code"),
+    [
+        pytest.param(errno.EHOSTUNREACH, ICMP, 11, 0, id="TTL exceeded"),
+        pytest.param(errno.EHOSTUNREACH, ICMP6, 3, 0, id="IPv6 hop limit exceeded"),
+        pytest.param(0, ICMP, 4, 0, id="source quench"),
+        pytest.param(errno.EMSGSIZE, ICMP, 3, 4, id="fragmentation needed"),
+        pytest.param(errno.EMSGSIZE, ICMP6, 2, 0, id="IPv6 packet too big"),
+    ],
+)
+def test_which_icmp_errors_do_not(number: int, origin: int, kind: int, code: int) -> None:
+    """RFC 3261 §18.4. The kernel reports no source quench at all (RFC 6633)."""
+    assert not udp._is_final(report(number, origin, kind, code))
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,22 @@ def ack_tags(world: World) -> list[str]:
     return tags
 
 
+@pytest.mark.rfc3261(
+    "17.1.1.2-1",
+    "17.1.1.2-2",
+    "17.1.1.2-3",
+    "17.1.1.2-5",
+    "17.1.1.2-6",
+    "17.1.1.2-7",
+    "17.1.1.2-8",
+    "17.1.1.2-11",
+    "17.1.1.2-12",
+    "17.1.1.2-23",
+)
 def test_timer_a_doubles_and_timer_b_gives_up_after_64_t1() -> None:
     world = World()
     txn = sent(world)
+    assert txn.state == State.CALLING
     world.until(31.9)
     assert world.times() == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
     assert {data for _, data in world.sent} == {INVITE}
@@ -46,6 +59,7 @@ def test_timer_a_doubles_and_timer_b_gives_up_after_64_t1() -> None:
     assert len(world.times()) == 7
 
 
+@pytest.mark.rfc3261("17.1.1.2-10")
 def test_all_times_scale_with_t1_but_timer_d_keeps_its_minimum() -> None:
     world = World(config=TimerConfig(t1=0.1))
     sent(world)
@@ -61,6 +75,7 @@ def test_all_times_scale_with_t1_but_timer_d_keeps_its_minimum() -> None:
     assert world.terminated()
 
 
+@pytest.mark.rfc3261("17.1.1.2-4", "17.1.1.2-5")
 def test_a_reliable_transport_sends_once_and_still_gives_up() -> None:
     world = World("TCP")
     sent(world)
@@ -70,6 +85,7 @@ def test_a_reliable_transport_sends_once_and_still_gives_up() -> None:
     assert world.told() == [("timeout", "INVITE"), ("terminated", "call")]
 
 
+@pytest.mark.rfc3261("17.1.1.2-9", "17.1.1.2-13", "17.1.1.2-14", "17.1.1.2-15")
 def test_a_provisional_stops_retransmission_and_timer_b_for_good() -> None:
     world = World()
     txn = sent(world)
@@ -85,6 +101,7 @@ def test_a_provisional_stops_retransmission_and_timer_b_for_good() -> None:
     assert world.told() == []
 
 
+@pytest.mark.rfc3261("17.1.1.2-16", "17.1.1.2-17", "17.1.1.2-19", "17.1.1.2-20", "17.1.1.2-21", "17.1.1.2-23")
 @pytest.mark.parametrize("first", [None, 180])
 @pytest.mark.parametrize("status", [302, 486, 503, 600])
 def test_a_failure_is_acknowledged_here_and_again_each_time_it_comes_again(
@@ -115,6 +132,7 @@ def test_a_failure_is_acknowledged_here_and_again_each_time_it_comes_again(
     assert world.collect() == []
 
 
+@pytest.mark.rfc3261("17.1.1.2-18")
 def test_the_ack_goes_where_the_invite_went_though_the_answer_came_from_elsewhere() -> None:
     world, other = World(), World()
     sent(world)
@@ -122,6 +140,7 @@ def test_the_ack_goes_where_the_invite_went_though_the_answer_came_from_elsewher
     assert [item.flow for item in world.out] == [world.flow]
 
 
+@pytest.mark.rfc3261("17.1.1.2-17", "17.1.1.2-19", "17.1.1.2-23")
 def test_over_a_reliable_transport_a_failure_ends_it_at_once() -> None:
     world = World("TCP")
     sent(world)
@@ -131,6 +150,7 @@ def test_over_a_reliable_transport_a_failure_ends_it_at_once() -> None:
     assert world.terminated()
 
 
+@pytest.mark.rfc3261("17.1.1.2-22")
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 def test_every_2xx_is_passed_up_until_timer_m_and_none_is_acknowledged(transport: str) -> None:
     world = World(transport)
@@ -153,6 +173,7 @@ def test_every_2xx_is_passed_up_until_timer_m_and_none_is_acknowledged(transport
     assert world.receive(response(200, to_tag="x")) == [("stray", 200)]
 
 
+@pytest.mark.rfc3261("17.1.1.2-22")
 def test_a_2xx_without_any_provisional_is_accepted_too() -> None:
     world = World()
     txn = sent(world)
@@ -211,6 +232,7 @@ def test_a_final_response_after_the_cancel_counts_as_usual(status: int) -> None:
     assert world.told() == [("terminated", "call")]
 
 
+@pytest.mark.rfc3261("17.1.4-1")
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 @pytest.mark.parametrize("first", [None, 180])
 def test_a_failed_flow_ends_it_while_it_is_pending(transport: str, first: int | None) -> None:

@@ -17,6 +17,7 @@ def sent(world: World) -> ClientTransaction:
     return txn
 
 
+@pytest.mark.rfc3261("17.1.2.2-1", "17.1.2.2-2", "17.1.2.2-3", "17.1.2.2-4", "17.1.2.2-12")
 def test_timer_e_doubles_up_to_t2_and_timer_f_gives_up_after_64_t1() -> None:
     world = World()
     txn = sent(world)
@@ -40,6 +41,7 @@ def test_the_intervals_follow_t1_and_t2() -> None:
     assert world.times() == [0, 1, 3, 6, 9, 12, 15]
 
 
+@pytest.mark.rfc3261("17.1.2.2-5", "17.1.2.2-7", "17.1.2.2-8")
 def test_a_provisional_slows_retransmission_to_t2_and_does_not_stop_it() -> None:
     world = World()
     txn = sent(world)
@@ -52,8 +54,10 @@ def test_a_provisional_slows_retransmission_to_t2_and_does_not_stop_it() -> None
     assert world.times() == [0, 0.5, 1.5, 5.5, 9.5, 13.5, 17.5, 21.5, 25.5, 29.5]
     world.until(32)
     assert world.told() == [("timeout", "BYE")]
+    assert world.terminated()
 
 
+@pytest.mark.rfc3261("17.1.2.2-6", "17.1.2.2-9", "17.1.2.2-10", "17.1.2.2-11", "17.1.2.2-12")
 @pytest.mark.parametrize("first", [None, 100])
 @pytest.mark.parametrize("status", [200, 302, 404, 503, 603])
 def test_the_first_final_response_is_passed_up_and_the_rest_absorbed(first: int | None, status: int) -> None:
@@ -79,6 +83,7 @@ def test_the_first_final_response_is_passed_up_and_the_rest_absorbed(first: int 
     assert world.told() == []
 
 
+@pytest.mark.rfc3261("17.1.2.2-10")
 def test_a_reliable_transport_sends_once_and_is_done_with_the_final_response() -> None:
     world = World("TCP")
     sent(world)
@@ -93,6 +98,7 @@ def test_a_reliable_transport_sends_once_and_is_done_with_the_final_response() -
     assert world.terminated()
 
 
+@pytest.mark.rfc3261("17.1.4-1")
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 @pytest.mark.parametrize("first", [None, 100])
 def test_a_failed_flow_ends_it_while_it_is_pending(transport: str, first: int | None) -> None:

@@ -101,7 +101,7 @@ REFUSALS: list[tuple[str, bytes, ErrorKind, int]] = [
 ]
 
 
-@pytest.mark.rfc3261("16.3-4", "16.3-5")
+@pytest.mark.rfc3261("16.3-4", "16.3-5", "18.3-3")
 @pytest.mark.parametrize(
     ("data", "kind", "status"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
 )
@@ -142,6 +142,12 @@ def test_nobody_answers_an_ack(data: bytes) -> None:
 def test_nobody_answers_a_response(line: str) -> None:
     error = refused(changed(line, start="SIP/2.0 200 OK"))
     assert (error.kind, error.status_hint, error.request) == (ErrorKind.MISSING, 0, None)
+
+
+@pytest.mark.rfc3261("18.3-2")
+def test_a_response_cut_short_is_discarded() -> None:
+    error = refused(wire("SIP/2.0 200 OK", [*HEADERS, "Content-Length: 4"], b"abc"))
+    assert (error.kind, error.status_hint, error.request) == (ErrorKind.CONTENT_LENGTH, 0, None)
 
 
 def test_what_is_left_of_a_bad_request_is_enough_to_answer_it() -> None:

@@ -46,6 +46,7 @@ def test_a_reply_copies_what_names_the_transaction() -> None:
     ]
 
 
+@pytest.mark.rfc3261("17.2.1-2")
 def test_a_tag_is_added_once_and_never_to_a_100() -> None:
     tagged = request(changed(TO, TO + ";tag=theirs"))
     assert TO + ";tag=theirs" in lines_of(reply(tagged, 200, "OK", "ours"))
@@ -98,6 +99,7 @@ def test_a_bad_request_is_answered_with_what_it_has() -> None:
 # --- received_via: RFC 3261 §18.2.1, RFC 3581 §4. ---
 
 
+@pytest.mark.rfc3261("18.2.1-3", "18.2.1-4", "18.2.1-5")
 @pytest.mark.parametrize(
     ("value", "host", "expected"),
     [
@@ -149,7 +151,7 @@ SENT = [
 INVITE = wire(START, SENT, b"sdp")
 
 
-@pytest.mark.rfc3261("16.6-43")
+@pytest.mark.rfc3261("16.6-43", "17.1.1.3-2", "17.1.1.3-3", "17.1.1.3-4", "17.1.1.3-5", "17.1.1.3-6")
 def test_the_ack_of_a_refusal() -> None:
     # RFC 3261 §17.1.1.3: the INVITE's single top Via, its Route, From, Call-ID and CSeq number; the response's To.
     response = parse(

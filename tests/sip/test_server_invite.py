@@ -23,6 +23,7 @@ def respond(world: World, txn: ServerTransaction, status: int) -> list[bytes]:
     return world.collect()
 
 
+@pytest.mark.rfc3261("17.2.1-3", "17.2.1-4", "17.2.1-5")
 def test_a_retransmission_gets_the_last_provisional_again_and_never_reaches_the_user() -> None:
     world = World()
     txn = received(world)
@@ -50,6 +51,7 @@ def test_responses_go_to_where_the_request_came_from() -> None:
     assert [item.flow for item in world.out] == [world.flow, world.flow]
 
 
+@pytest.mark.rfc3261("17.2.1-8", "17.2.1-9", "17.2.1-12", "17.2.1-14")
 def test_a_failure_is_repeated_by_timer_g_until_timer_h_gives_up() -> None:
     world = World()
     txn = received(world)
@@ -70,6 +72,7 @@ def test_a_failure_is_repeated_by_timer_g_until_timer_h_gives_up() -> None:
     assert len(world.times()) == len(SCHEDULE)
 
 
+@pytest.mark.rfc3261("17.2.1-9")
 def test_over_a_reliable_transport_a_failure_goes_once_and_timer_h_stays() -> None:
     world = World("TCP")
     txn = received(world)
@@ -89,6 +92,7 @@ def test_the_times_follow_t1_and_t2() -> None:
     assert world.told() == [("ack timeout",), ("terminated", "call")]
 
 
+@pytest.mark.rfc3261("17.2.1-10")
 def test_a_retransmitted_invite_gets_the_failure_again() -> None:
     world = World()
     respond(world, received(world), 404)
@@ -96,6 +100,7 @@ def test_a_retransmitted_invite_gets_the_failure_again() -> None:
     assert world.collect() == [b"404"]
 
 
+@pytest.mark.rfc3261("17.2.1-11", "17.2.1-13", "17.2.1-14")
 def test_its_ack_ends_the_repetition_and_stays_here() -> None:
     world = World()
     txn = received(world)
@@ -124,6 +129,7 @@ def test_over_a_reliable_transport_the_ack_ends_it_at_once() -> None:
     assert world.terminated()
 
 
+@pytest.mark.rfc3261("17.2.1-6", "17.2.1-7")
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 def test_after_a_2xx_it_absorbs_the_invite_and_passes_acks_and_2xx_until_timer_l(transport: str) -> None:
     world = World(transport)

@@ -33,6 +33,7 @@ def test_it_sends_nothing_by_itself() -> None:
     assert world.counters.retransmissions_received == 3
 
 
+@pytest.mark.rfc3261("17.2.2-1", "17.2.2-2", "17.2.2-4", "17.2.2-5", "17.2.2-7")
 def test_a_retransmission_gets_the_last_response_again() -> None:
     world = World()
     txn = received(world)
@@ -51,6 +52,19 @@ def test_a_retransmission_gets_the_last_response_again() -> None:
     assert world.counters.retransmissions_sent == 2
 
 
+@pytest.mark.rfc3261("17.2.2-3", "17.2.2-4")
+def test_every_provisional_is_sent_and_the_last_is_what_comes_again() -> None:
+    # RFC 4320 §4.1 leaves only the 100. That is for the user to obey: the machine passes whatever it is given.
+    world = World()
+    txn = received(world)
+    assert respond(world, txn, 100) == [b"100"]
+    assert respond(world, txn, 182) == [b"182"]
+    assert txn.state == State.PROCEEDING
+    assert world.receive(request("BYE")) == []
+    assert world.collect() == [b"182"]
+
+
+@pytest.mark.rfc3261("17.2.2-6", "17.2.2-7", "17.2.2-8", "17.2.2-9", "17.2.2-10")
 @pytest.mark.parametrize("status", [200, 302, 404, 503, 603])
 def test_the_first_final_response_is_the_only_one_and_timer_j_ends_it(status: int) -> None:
     world = World()
@@ -69,6 +83,7 @@ def test_the_first_final_response_is_the_only_one_and_timer_j_ends_it(status: in
     assert world.receive(request("BYE")) == [("request", "BYE")], "unknown by now"
 
 
+@pytest.mark.rfc3261("17.2.2-6", "17.2.2-10")
 def test_over_a_reliable_transport_the_final_response_ends_it_at_once() -> None:
     world = World("TCP")
     txn = received(world)

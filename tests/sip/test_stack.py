@@ -158,6 +158,7 @@ def test_a_cancel_of_nothing_we_know() -> None:
 # RFC 3261 §17.1.3: responses
 
 
+@pytest.mark.rfc3261("18.1.2-2", "18.1.2-3")
 def test_a_response_is_matched_by_branch_and_method() -> None:
     world = World()
     world.stack.send("INVITE", wire(request("INVITE")), "z9hG4bK1", world.flow, None, world.now)
@@ -169,6 +170,16 @@ def test_a_response_is_matched_by_branch_and_method() -> None:
     world.stack.send("CANCEL", b"CANCEL", "z9hG4bK1", world.flow, None, world.now)
     assert world.receive(response(481, "CANCEL")) == [("response", 481)]
     assert world.receive(response(200)) == [("response", 200)]
+
+
+@pytest.mark.rfc3261("18.1.1-8", "18.1.1-9", "18.1.1-11")
+def test_a_response_may_come_by_another_connection() -> None:
+    """One that the peer made to the port in our Via, where we listen, after it lost the one we made."""
+    world = World("TCP")
+    world.stack.send("INVITE", wire(request("INVITE")), "z9hG4bK1", world.flow, None, world.now)
+    made = Flow("TCP", "198.51.100.7", 40_001, LOCAL_TCP, 2)
+    assert world.receive(response(180), made) == [("response", 180)]
+    assert world.receive(response(200), made) == [("response", 200)]
 
 
 def test_a_branch_is_used_once() -> None:

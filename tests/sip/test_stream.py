@@ -111,6 +111,7 @@ def test_the_end_of_one_message_and_a_crlf_make_no_ping() -> None:
 # --- Ruin. ---
 
 
+@pytest.mark.rfc3261("18.3-4")
 def test_a_request_that_cannot_be_framed_can_be_answered() -> None:
     # RFC 3261 §18.3: over a stream, Content-Length must be there; RFC 4475 §3.4.1: inv2543 has none.
     error = error_of(wire(START, HEADERS)).error

@@ -224,6 +224,7 @@ def test_esc02_names_are_never_unescaped() -> None:
     assert "c%6fntact" in esc02.keys
 
 
+@pytest.mark.rfc3261("18.3-1")
 def test_dblreq_ends_where_content_length_says() -> None:
     assert request("dblreq").body == b""
 
