@@ -42,7 +42,7 @@ def test_an_answer_leaves_from_the_port_that_was_asked(host: str, family: socket
     run(main())
 
 
-@pytest.mark.rfc3261("18.1.1-10")
+@pytest.mark.rfc3261("18.1.1-10", "18.1.1-11")
 def test_what_we_send_is_answered_where_we_listen() -> None:
     async def main() -> None:
         async with Net(("UDP", "127.0.0.1")) as net:

@@ -144,6 +144,7 @@ def test_forms_of_via(
 # --- Limits. ---
 
 
+@pytest.mark.rfc3261("18.1.1-3")
 def test_up_to_its_bounds_everything_passes() -> None:
     lines = [*HEADERS, *["X: y"] * (LINES_MAX - len(HEADERS))]
     assert len(request(wire(START, lines)).lines) == LINES_MAX
