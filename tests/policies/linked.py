@@ -18,7 +18,7 @@ from policies.store import NO_REPLY, LinkUser
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.redis import PrivateRedis
 
-WAIT_S = 10.0
+WAIT_S = 20.0
 """Longer than anything here takes; a test that waits so long has failed."""
 
 
