@@ -187,7 +187,7 @@ def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_call
         flow = way_to(core, call, peer)
         return Target(request.uri, flow, flow.transport, flow.host, flow.port)
     target = by_route_or_uri(core, request)
-    if target is not None and target.flow is None:
+    if target is not None and target.flow is None and not target.secure:
         # Of several servers behind a name the one that has the dialog.
         target.prefer = peer.flow
     if target is not None and target.transport == "TLS":

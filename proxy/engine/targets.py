@@ -37,6 +37,7 @@ class Target:
         "port",
         "prefer",
         "routes",
+        "secure",
         "transport",
         "uri",
         "ways",
@@ -59,6 +60,8 @@ class Target:
         """A flow token named it: when it fails, its sender hears 430."""
         self.routes = routes
         """Ready `Route:` lines that go on top (RFC 3327 paths, a strict router's R-URI)."""
+        self.secure = False
+        """Its next hop is a sips URI that has to be looked up: no other way than what that finds."""
         self.ways: Sequence[Flow] = ()
         """Where to go when `flow` fails (RFC 3263 §4.3)."""
         self.prefer: Flow | None = None
@@ -67,7 +70,7 @@ class Target:
     @property
     def question(self) -> Question:
         """What has to be looked up."""
-        return Question(self.host, self.port, self.transport, False)
+        return Question(self.host, self.port, self.transport, self.secure)
 
     def found(self, ways: Sequence[Flow]) -> bool:
         """The look-up's answer. False: the name leads nowhere."""
@@ -108,6 +111,9 @@ def _hop(text: str) -> tuple[str, str, int, bool] | None:
     host = uri.host
     # RFC 3261 §19.1.2: 5061 is the port of TLS.
     transport = (uri.params.get("transport") or "").upper()
+    if uri.scheme == "sips":
+        # RFC 3263 §4.1: what a neighbour's Route asks for so is never sent in the clear.
+        transport = "TLS"
     if is_address(host):
         return transport, host.strip("[]"), uri.port or (5061 if transport == "TLS" else 5060), True
     return transport, host.rstrip("."), uri.port or 0, False
@@ -124,6 +130,8 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
         request_uri, core.flow_to(transport, host, port) if numeric else None, transport, host, port, routes
     )
     target.any_transport = not asked
+    if target.flow is None:
+        target.secure = hop[:5].lower() == "sips:"
     return target
 
 

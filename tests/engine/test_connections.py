@@ -303,3 +303,19 @@ def test_a_dialog_over_udp_goes_on_over_udp(world: World) -> None:
     caller, callee, _, ok = set_up(world)
     caller.within("BYE", ok, 2)
     assert [request.method for request in callee.requests()] == ["BYE"]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.50", "edge.example.net"])
+def test_a_sips_route_is_taken_over_tls_or_not_at_all(world: World, host: str) -> None:
+    caller, callee, _, ok = set_up(world)
+    caller.within("INFO", ok, 2, f"Route: <sips:{host};lr>")
+    if host == "192.0.2.50":
+        [info] = Phone(world, host, "edge", 5061, world.tls).requests()
+        assert info.via.value.startswith("SIP/2.0/TLS ")
+    else:
+        [ask] = world.of(AskName)
+        assert (ask.question.transport, ask.question.secure) == ("TLS", True)
+        world.found(host)
+        world.advance(0.1)
+        assert caller.statuses() == [500]
+    assert not callee.got()
