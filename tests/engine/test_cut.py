@@ -21,6 +21,7 @@ def one_bye(phone: Phone) -> Request:
     return bye
 
 
+@pytest.mark.rfc3261("12.1.1-6", "12.1.2-3", "12.2.1.1-2", "12.2.1.1-4")
 def test_call_duration_ends_the_call_on_both_sides(world: World) -> None:
     caller, callee, invite, _ = set_up(world)
     world.advance(3599.9)
@@ -237,6 +238,7 @@ def test_a_challenged_bye_ends_that_side_when_we_hold_no_credentials(world: Worl
     world.idle()
 
 
+@pytest.mark.rfc3261("8.1.3.5-1")
 def test_a_challenged_bye_is_answered_with_the_trunks_credentials(tmp_path: Path) -> None:
     """drachtio-server #190: the peer challenges our BYE."""
     held = CALLGATE.replace(

@@ -60,6 +60,7 @@ def test_who_knows_199_hears_of_the_branch_that_failed(world: World) -> None:
 
 
 @pytest.mark.parametrize("extra", [("Supported: 100rel",), ("Supported: 199", "Require: 100rel")])
+@pytest.mark.rfc3261("8.2.4-1", "8.2.4-5")
 def test_nobody_else_does(world: World, extra: tuple[str, ...]) -> None:
     """Not without the tag in Supported, and not where each provisional is to be reliable: a proxy cannot send such."""
     caller, desk, _, at_desk, _ = two_ring(world, *extra)

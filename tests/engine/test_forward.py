@@ -29,6 +29,7 @@ def phones(world: World) -> tuple[Phone, Phone, Phone]:
 
 @pytest.mark.rfc3261("16.6-34", "16.6-35", "16.6-36", "16.9-1")
 @pytest.mark.parametrize("how", ["timeout", "transport", "503"])
+@pytest.mark.rfc3261("8.1.3.1-2")
 def test_the_next_target_is_tried_when_the_first_is_dead(world: World, how: str) -> None:
     caller, first, second = phones(world)
     caller.invite(NUMBER)
@@ -195,6 +196,7 @@ def test_another_transport_gets_a_record_route_for_each_side(tmp_path: Path) -> 
     assert (ack.method, ack.all_values("route")) == ("ACK", [])
 
 
+@pytest.mark.rfc3261("12.1.2-4", "12.2.1.1-13")
 def test_proxies_on_both_sides_are_kept_in_the_path_of_a_cut(world: World) -> None:
     caller, callee, _ = phones(world)
     caller.invite(NUMBER, "c1", "Record-Route: <sip:192.0.2.99;lr>")
@@ -342,6 +344,7 @@ def test_an_invite_with_a_made_up_to_tag_is_no_way_round_admission(world: World)
 
 
 @pytest.mark.rfc3261("17.1-1")
+@pytest.mark.rfc3261("8.2.6.1-2")
 def test_options_to_ourselves(world: World) -> None:
     caller, _, _ = phones(world)
     caller.request("OPTIONS", "sip:192.0.2.1:5060", "o1", 1, "<sip:x@y>;tag=1", "<sip:192.0.2.1>")

@@ -21,6 +21,7 @@ DEVICE = '+sip.instance="<urn:uuid:1>"'
 OUTBOUND = "Supported: path, outbound"
 
 
+@pytest.mark.rfc3261("8.2.4-4")
 def test_a_flow_is_known_by_its_device_and_number_whatever_its_contact() -> None:
     world = Registering()
     ask = ask_in(world.register(f"Contact: <sip:alice@10.0.0.5:5062>;{DEVICE};reg-id=1", OUTBOUND))
@@ -52,6 +53,7 @@ def test_without_both_it_is_a_plain_contact(parameters: str) -> None:
     assert world.decide(ask, Registered([ask.contacts[0][2]])).values("require") == []
 
 
+@pytest.mark.rfc3261("8.2.4-1", "8.2.4-2", "8.2.4-5")
 def test_a_client_that_does_not_say_outbound_is_not_told_of_it() -> None:
     world = Registering()
     ask = ask_in(world.register(f"Contact: <sip:alice@10.0.0.5:5062>;{DEVICE};reg-id=1"))
@@ -77,6 +79,7 @@ class TestBehindAProxy:
             answer = response_in(Registering().register(self.CONTACT, OUTBOUND, self.VIA, *path))
             assert answer.status == 439
 
+    @pytest.mark.rfc3261("8.2.4-2")
     def test_a_client_without_outbound_registers_a_plain_contact(self) -> None:
         ask = ask_in(Registering().register(self.CONTACT, self.VIA))
         assert "|" not in ask.contacts[0][0]

@@ -34,6 +34,7 @@ from tests.engine.registering import (
 )
 
 
+@pytest.mark.rfc3261("10.3-9", "10.3-28")
 def test_a_phone_is_challenged_then_asked_for_in_the_store_then_told_its_binding() -> None:
     world = World()
     challenged = response_in(world.register(f"Contact: {CONTACT}", password=None))
@@ -102,6 +103,7 @@ def test_the_address_kept_is_where_the_register_came_from_not_what_it_says() -> 
     assert (binding.host, binding.port, binding.local_host) == ("2001:db8::9", 40000, "[2001:db8::1]")
 
 
+@pytest.mark.rfc3261("8.2.6.1-1", "8.2.6.2-7")
 def test_a_retransmission_asks_the_store_nothing_and_gets_the_same_answer() -> None:
     world = World()
     nonce = response_in(world.register(password=None)).values("www-authenticate")[0]
@@ -135,6 +137,7 @@ BAD_CONTACT = "Contact: *"
 REQUIRE = "Require: 100rel"
 
 
+@pytest.mark.rfc3261("10.3-11", "10.3-12")
 def test_each_step_comes_before_what_the_later_ones_would_object_to() -> None:
     world = World()
     # Domain: a proxy's challenge, not the registrar's answer, whatever else is wrong.
@@ -149,6 +152,14 @@ def test_each_step_comes_before_what_the_later_ones_would_object_to() -> None:
     assert status_of(world.register(f"Contact: {CONTACT}")) == 0
 
 
+@pytest.mark.rfc3261("10.2-1", "10.3-2", "10.3-3")
+def test_a_record_route_is_ignored_and_not_answered() -> None:
+    response = World().registered(f"Contact: {CONTACT}", "Record-Route: <sip:192.0.2.99;lr>")
+    assert response.status == 200
+    assert "record-route" not in response.keys
+
+
+@pytest.mark.rfc3261("10.3-8")
 def test_extensions_we_lack_are_named() -> None:
     response = response_in(World().register("Require: 100rel, gruu", "Require: path, Outbound"))
     assert (response.status, response.values("unsupported")) == (420, ["100rel, gruu"])
@@ -177,6 +188,7 @@ def test_an_address_that_is_no_account_cannot_be_told_from_somebody_elses() -> N
 
 
 @pytest.mark.parametrize("aor", ["sip:example.com", "sip:alice@elsewhere.org", "sip:Alice@example.com"])
+@pytest.mark.rfc3261("8.2.2.1-1", "10.3-10", "10.3-11")
 def test_an_address_that_is_not_the_accounts_own_is_forbidden(aor: str) -> None:
     assert status_of(World().register(f"Contact: {CONTACT}", aor=aor)) == 403
 
@@ -190,6 +202,7 @@ def test_an_address_that_is_not_the_accounts_own_is_forbidden(aor: str) -> None:
         "sips:alice@example.com",
     ],
 )
+@pytest.mark.rfc3261("10.3-13", "10.3-14")
 def test_the_address_of_record_is_canonical(aor: str) -> None:
     assert ask_in(World().register(f"Contact: {CONTACT}", aor=aor)).aor == "alice@example.com"
 
@@ -242,6 +255,7 @@ def test_a_mode_without_plan_is_refused_with_the_mode_in_the_warning() -> None:
     assert "gateway" in warning_of(response)
 
 
+@pytest.mark.rfc3261("10.3-26", "10.3-27")
 def test_all_bindings_are_told_each_with_what_is_left_of_it() -> None:
     world = World()
     first = ask_in(world.register(f"Contact: {CONTACT}")).contacts[0][2]
@@ -272,6 +286,7 @@ def test_a_status_is_the_operators_to_choose() -> None:
     assert world.decide(ask, RegisterRefused(Reason.SIP_ACCOUNTS, "1")).status == 403
 
 
+@pytest.mark.rfc3261("10.3-18", "10.3-23")
 def test_out_of_order_fails() -> None:
     world = World()
     response = world.decide(ask_in(world.register(f"Contact: {CONTACT}")), RegisterOutOfOrder())
@@ -327,6 +342,7 @@ def test_an_ipv6_domain_is_known_in_brackets() -> None:
     assert status_of(world.register(f"Contact: {CONTACT}", uri="sip:[2001:db8::10:5070]")) == 407
 
 
+@pytest.mark.rfc3261("10.3-12")
 def test_a_domain_of_ours_that_is_not_the_users_is_not_found() -> None:
     wrong = World().register(f"Contact: {CONTACT}", uri="sip:example.net")
     assert status_of(wrong) == 404
@@ -341,6 +357,7 @@ def test_a_refusal_by_the_parser_says_why_whatever_its_status() -> None:
 
 
 @pytest.mark.parametrize("aor", ["isbn:2983792873", "tel:+15550100"])
+@pytest.mark.rfc3261("10.2-5")
 def test_an_address_of_record_is_a_sip_uri(aor: str) -> None:
     # RFC 4475 §3.3.4. Nobody is challenged for what no password can make right.
     response = response_in(World().register(f"Contact: {CONTACT}", aor=aor, password=None))

@@ -46,6 +46,7 @@ def test_star_removes_all() -> None:
         ("Contact: <SIPS:alice@10.0.0.5>",),
     ],
 )
+@pytest.mark.rfc3261("10.2.2-2", "10.3-15")
 def test_a_request_with_an_invalid_contact_changes_nothing(lines: tuple[str, ...]) -> None:
     assert status_of(World().register(*lines)) == 400
 
@@ -76,6 +77,7 @@ def test_without_contact_it_is_a_question() -> None:
         (";expires=60", "", 60),
     ],
 )
+@pytest.mark.rfc3261("10.2-10", "10.3-19")
 def test_the_interval_is_the_contacts_else_the_headers_else_ours_and_never_more_than_ours(
     parameter: str, header: str, granted: int
 ) -> None:
@@ -88,11 +90,13 @@ def test_the_interval_is_the_contacts_else_the_headers_else_ours_and_never_more_
 @pytest.mark.parametrize(
     "lines", [(f"Contact: {CONTACT};expires=59",), (f"Contact: {CONTACT}", "Expires: 1")]
 )
+@pytest.mark.rfc3261("10.3-20")
 def test_an_interval_too_brief_is_answered_with_the_least(lines: tuple[str, ...]) -> None:
     response = response_in(World().register(*lines))
     assert (response.status, response.value("min-expires")) == (423, "60")
 
 
+@pytest.mark.rfc3261("10.3-5")
 def test_one_brief_interval_spoils_the_whole_request() -> None:
     lines = (f"Contact: {CONTACT};expires=3600", "Contact: <sip:alice@10.0.0.6>;expires=59")
     assert status_of(World().register(*lines)) == 423

@@ -111,22 +111,25 @@ def proves(request: Request, algorithm: str) -> bool:
     return bool(said["response"] == right)
 
 
+@pytest.mark.rfc3261("10.2-3", "10.2-4", "10.2-5", "10.2-9")
 def test_a_register_as_rfc_3261_wants_it(stand: Stand) -> None:
     request = stand.asked()
     assert request.uri == "sip:sip.example.net"
     assert (request.value("to"), request.to_tag) == ("<sip:49301@sip.example.net>", "")
     assert (request.value("from") or "").startswith("<sip:49301@sip.example.net>;tag=")
-    assert request.contact_uri() == "sip:49301@192.0.2.1:5060"
+    assert request.value("contact") == "<sip:49301@192.0.2.1:5060>;expires=600"
     assert request.value("expires") == "600"
     assert request.value("authorization") is None
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+@pytest.mark.rfc3261("8.1.3.5-1", "8.1.3.5-6", "10.2-6", "10.2-7", "10.2.4-2")
 def test_a_challenge_is_answered_and_the_next_refresh_answers_ahead(stand: Stand, algorithm: str) -> None:
     first = stand.asked()
     stand.challenge(first, algorithm=algorithm)
     second = stand.asked()
     assert (second.call_id, second.cseq) == (first.call_id, first.cseq + 1)
+    assert [second.value(name) for name in ("from", "to")] == [first.value(name) for name in ("from", "to")]
     assert proves(second, algorithm)
     assert stand.states() == [State.REGISTERING]
     stand.grant(second)
@@ -137,6 +140,19 @@ def test_a_challenge_is_answered_and_the_next_refresh_answers_ahead(stand: Stand
     assert (refresh.call_id, refresh.cseq) == (first.call_id, first.cseq + 2)
     assert "nc=00000002" in (refresh.value("authorization") or "")
     assert proves(refresh, algorithm)
+
+
+@pytest.mark.rfc3261("10.2-2", "10.2.4-1")
+def test_a_refresh_takes_nothing_over_from_what_was_answered(stand: Stand) -> None:
+    request = stand.asked()
+    stand.provider.answer(
+        *(request, 200, "OK", "t", "Record-Route: <sip:192.0.2.99;lr>"),
+        f"Contact: <sip:somebody@198.51.100.1>;expires=600, <{request.contact_uri()}>;expires=600",
+    )
+    stand.until_sent(600)
+    refresh = stand.asked()
+    assert "route" not in refresh.keys
+    assert refresh.values("contact") == request.values("contact")
 
 
 def test_a_nonce_that_is_too_old_is_replaced(stand: Stand) -> None:
@@ -161,6 +177,7 @@ def test_a_wrong_password_is_not_tried_again_at_once(stand: Stand) -> None:
     assert (shown["state"], shown["status"], shown["failures"]) == ("failed", 401, 1)
 
 
+@pytest.mark.rfc3261("8.1.3.4-4")
 def test_waits_after_failures_double_and_are_bounded(stand: Stand) -> None:
     waits = []
     for _ in range(9):
@@ -190,6 +207,7 @@ def test_a_longer_interval_is_taken_and_the_shorter_one_granted_is_kept_to(stand
     assert 75 <= stand.until_sent(100) <= 91
 
 
+@pytest.mark.rfc3261("8.1.3.4-4")
 def test_a_server_that_is_down_makes_room_for_the_next(stand: Stand) -> None:
     stand.provider.answer(stand.asked(), 503, "Service Unavailable")
     request = stand.asked(stand.second)
@@ -197,6 +215,7 @@ def test_a_server_that_is_down_makes_room_for_the_next(stand: Stand) -> None:
     assert stand.states() == [State.REGISTERED]
 
 
+@pytest.mark.rfc3261("8.1.3.1-1", "10.2.7-1")
 def test_silence_everywhere_is_tried_again(stand: Stand) -> None:
     stand.asked()
     stand.world.advance(33)
@@ -206,6 +225,9 @@ def test_silence_everywhere_is_tried_again(stand: Stand) -> None:
     assert stand.world.engine.core.counters.registrations[Result.UNREACHABLE] == 1
     [shown] = stand.world.engine.registrations.shown(stand.world.now)
     assert (shown["status"], shown["reason"]) == (408, "no answer")
+    stand.provider.got()
+    stand.world.advance(10)
+    assert stand.provider.got() == []
 
 
 def test_only_whose_turn_it_is_registers(tmp_path: Path) -> None:
@@ -231,6 +253,7 @@ def test_only_whose_turn_it_is_registers(tmp_path: Path) -> None:
     assert stand.provider.got() == []
 
 
+@pytest.mark.rfc3261("10.2.2-1")
 def test_a_drain_takes_back_what_is_registered_and_gives_the_turn_away(stand: Stand) -> None:
     stand.challenge(stand.asked())
     stand.grant(stand.asked())

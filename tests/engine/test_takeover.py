@@ -150,6 +150,7 @@ def test_a_lease_that_an_operator_cleared_ends_its_call(world: World) -> None:
     world.idle()
 
 
+@pytest.mark.rfc3261("12.1.1-6", "12.1.2-3")
 def test_route_sets_and_odd_values_come_back_as_they_were(world: World, other: World) -> None:
     caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
     beyond = '"a, b" <sip:192.0.2.20:5062;lr>;x="\t,"'

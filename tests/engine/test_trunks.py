@@ -230,6 +230,7 @@ def test_any_answer_but_503_is_a_sign_of_life(tmp_path: Path, status: int, alive
     assert state(world) == ("up" if alive else "down")
 
 
+@pytest.mark.rfc3261("8.1.3.1-2")
 def test_an_address_that_refuses_fails_its_check_at_once(tmp_path: Path) -> None:
     world, _, (first, _, _) = world_of(tmp_path, more=", health: {every: 30s, failures: 1}")
     world.handle(Started())

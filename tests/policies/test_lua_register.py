@@ -68,6 +68,7 @@ class Registrar:
 
 
 class TestBindings:
+    @pytest.mark.rfc3261("8.2-1")
     def test_several_contacts_each_with_its_own_expiry(self, redis_client: Redis) -> None:
         registrar = Registrar(redis_client)
         assert registrar.register("a@x", ("k1", 1_000, "desk"), ("k2", 5_000, "mobile\nline two")) == [
@@ -80,12 +81,14 @@ class TestBindings:
         registrar.payer.pass_time(4_000)
         assert registrar.register("a@x") == []
 
+    @pytest.mark.rfc3261("10.3-22")
     def test_refresh_replaces_and_zero_removes(self, redis_client: Redis) -> None:
         registrar = Registrar(redis_client)
         registrar.register("a@x", ("k1", 1_000, "old"), ("k2", 1_000, "other"))
         assert registrar.register("a@x", ("k1", 9_000, "new")) == ["new", "other"]
         assert registrar.register("a@x", ("k2", 0, "other")) == ["new"]
 
+    @pytest.mark.rfc3261("10.3-17")
     def test_star_removes_all(self, redis_client: Redis) -> None:
         registrar = Registrar(redis_client, accounts_max=1)
         registrar.register("a@x", ("k1", 1_000, "one"), ("k2", 1_000, "two"))
@@ -93,6 +96,7 @@ class TestBindings:
         assert registrar.register("b@x", ("k1", 1_000, "one")) == ["one"]
 
     @pytest.mark.parametrize("cseq", [6, 7])
+    @pytest.mark.rfc3261("8.2-2", "10.3-5", "10.3-17", "10.3-18", "10.3-23", "10.3-24")
     def test_out_of_order_changes_nothing(self, redis_client: Redis, cseq: int) -> None:
         registrar = Registrar(redis_client)
         registrar.register("a@x", ("k1", 1_000, "one"), cseq=7)
@@ -103,11 +107,16 @@ class TestBindings:
         assert registrar.bindings("a@x") == ["one"]
         assert registrar.register("a@x", ("k1", 1_000, "next"), cseq=8) == ["next"]
 
+    @pytest.mark.rfc3261("10.3-16", "10.3-21")
     def test_another_call_id_starts_its_own_order(self, redis_client: Redis) -> None:
         registrar = Registrar(redis_client)
         registrar.register("a@x", ("k1", 1_000, "one"), cseq=7)
         assert registrar.register("a@x", ("k1", 1_000, "rebooted"), call_id="call-2", cseq=1) == ["rebooted"]
+        assert registrar.register("a@x", ("k1", 0, ""), call_id="call-3", cseq=1) == []
+        registrar.register("a@x", ("k1", 1_000, "one"), ("k2", 1_000, "two"), cseq=7)
+        assert registrar.register("a@x", remove_all=True, call_id="call-4", cseq=1) == []
 
+    @pytest.mark.rfc3261("8.2-2", "10.3-5", "10.3-24")
     def test_a_bound_on_contacts(self, redis_client: Redis) -> None:
         registrar = Registrar(redis_client, contacts_max=2)
         registrar.register("a@x", ("k1", 1_000, "one"), ("k2", 1_000, "two"))

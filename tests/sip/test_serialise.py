@@ -29,6 +29,7 @@ def test_a_character_that_cannot_travel_becomes_a_question_mark() -> None:
 # --- reply: RFC 3261 §8.2.6. ---
 
 
+@pytest.mark.rfc3261("8.2.6.2-1", "8.2.6.2-2", "8.2.6.2-3", "8.2.6.2-4", "8.2.6.2-6")
 def test_a_reply_copies_what_names_the_transaction() -> None:
     message = request(
         wire(START, [*HEADERS, "v: SIP/2.0/TCP next", "Record-Route: <sip:x;lr>", "Subject: no"])
@@ -47,6 +48,7 @@ def test_a_reply_copies_what_names_the_transaction() -> None:
 
 
 @pytest.mark.rfc3261("17.2.1-2")
+@pytest.mark.rfc3261("8.2.6.2-5")
 def test_a_tag_is_added_once_and_never_to_a_100() -> None:
     tagged = request(changed(TO, TO + ";tag=theirs"))
     assert TO + ";tag=theirs" in lines_of(reply(tagged, 200, "OK", "ours"))
@@ -54,6 +56,7 @@ def test_a_tag_is_added_once_and_never_to_a_100() -> None:
 
 
 @pytest.mark.rfc3261("16.2-1")
+@pytest.mark.rfc3261("8.2.6.1-3")
 def test_timestamp_goes_into_the_100_alone() -> None:
     message = request(wire(START, [*HEADERS, "Timestamp: 54"]))
     assert "Timestamp: 54" in lines_of(reply(message, 100, "Trying", ""))
@@ -152,6 +155,7 @@ INVITE = wire(START, SENT, b"sdp")
 
 
 @pytest.mark.rfc3261("16.6-43", "17.1.1.3-2", "17.1.1.3-3", "17.1.1.3-4", "17.1.1.3-5", "17.1.1.3-6")
+@pytest.mark.rfc3261("8.2.2.3-3")
 def test_the_ack_of_a_refusal() -> None:
     # RFC 3261 §17.1.1.3: the INVITE's single top Via, its Route, From, Call-ID and CSeq number; the response's To.
     response = parse(
@@ -177,6 +181,7 @@ def test_the_ack_of_a_refusal() -> None:
     assert ack.all_values("route") == ["<sip:one;lr>", "<sip:two;lr>", "<sip:three;lr>"]
 
 
+@pytest.mark.rfc3261("8.2.2.3-3")
 def test_a_cancel() -> None:
     # RFC 3261 §9.1: To as in the INVITE; no Require, no Proxy-Require, no body.
     data = cancel_for(INVITE, ['Reason: SIP ;cause=200 ;text="Call completed elsewhere"'])

@@ -75,6 +75,7 @@ def contacts_of(case: Case) -> list[str]:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: case.name)
+@pytest.mark.rfc3261("8.2-1")
 def test_with_credentials_it_registers_what_it_says(stand: Stand, case: Case, transport: Transport) -> None:
     end = open_end(stand, case, transport)
     user = "user" if case.name == "escnull" else header(case, "to").removeprefix("sip:").partition("@")[0]
@@ -114,6 +115,7 @@ def test_rows_that_ask_for_more_are_all_looked_at() -> None:
     assert {case.name for case in CASES.values() if "must_not_register" in case.row} == {"esc02"}
 
 
+@pytest.mark.rfc3261("10.3-11")
 def test_escnull_is_not_cut_at_its_null(stand: Stand) -> None:
     case = CASES["escnull"]
     end = open_end(stand, case, "UDP")
@@ -140,6 +142,7 @@ def test_esc02_is_no_register(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("name", ["unksm2", "regbadct"])
+@pytest.mark.rfc3261("8.2-2")
 def test_what_is_malformed_registers_nothing_with_the_best_credentials(stand: Stand, name: str) -> None:
     case = CASES[name]
     end = open_end(stand, case, "UDP")

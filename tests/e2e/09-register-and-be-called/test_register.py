@@ -20,6 +20,7 @@ REGISTRAR = f"sip:{DOMAIN}"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.rfc3261("10.1-1")
 def test_a_registered_account_is_called_over_its_flow(stage: Stage, transport: Transport) -> None:
     callee = stage.registered(f"registered-{transport}", transport=transport)
     caller = stage.caller(

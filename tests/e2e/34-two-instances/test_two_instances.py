@@ -60,6 +60,7 @@ def test_lines_are_one_for_both(stages: list[Stage]) -> None:
     assert sum(len(caller.received("SIP/2.0 486")) for caller in callers) == 2 * CALLS - LINES
 
 
+@pytest.mark.rfc3261("10.1-1")
 def test_who_registered_at_one_is_called_through_the_other(stages: list[Stage]) -> None:
     one, other = stages
     # In Python: SIPp would answer to the instance it registered at, not to the one that calls.
