@@ -233,10 +233,13 @@ class Soup:
         }, "who pays for what is not what runs"
         for call in core.calls.values():
             if call.state is CallState.ANSWERED:
+                due = self.engine.timers.next_deadline()
                 for leg in call.legs:
                     most = leg.limits.call_duration
                     assert leg.answered
-                    assert most is None or self.now <= leg.answered_at + most.value / 1000 + 1e-6, "not cut"
+                    # A leg that passed on to a call that still rang may be over when that is answered: cut at once.
+                    late = most is not None and self.now > leg.answered_at + most.value / 1000 + 1e-6
+                    assert not late or (due is not None and due <= self.now), "not cut"
             assert len(call.dialogs) <= 100
         assert core.finder.waiting_count == sum(map(len, core.finder.waiting.values()))
         assert set(core.finder.waiting) <= set(self.names)
