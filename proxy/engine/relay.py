@@ -40,6 +40,11 @@ def to_ourselves(core: Core, txn: ServerTransaction, now: float) -> None:
     request = txn.request
     assert request is not None
     if request.method == "OPTIONS":
+        # RFC 3261 §8.2.2.3: for an OPTIONS to us we are a UAS, which has no extensions that change its answer.
+        required = request.all_values("require") if request.has("require") else ()
+        if required:
+            core.answer(txn, 420, "Bad Extension", now, (f"Unsupported: {', '.join(required)}",))
+            return
         # RFC 3261 §11.2.
         core.answer(txn, 200, "OK", now, _OPTIONS)
     elif request.method == "INVITE":

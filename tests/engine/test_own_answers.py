@@ -41,6 +41,14 @@ def test_what_is_unknown_or_malformed_and_not_needed_is_ignored(asker: Phone, li
     assert ask(asker, "OPTIONS", OURS, line).status == 200
 
 
+@pytest.mark.rfc3261("8.2.2.3-1", "8.2.2.3-2")
+def test_extensions_that_an_options_requires_are_named_as_unsupported(asker: Phone) -> None:
+    answer = ask(asker, "OPTIONS", "sip:example.com", "Require: 100rel, telepathy")
+    assert answer.status == 420
+    assert answer.all_values("unsupported") == ["100rel", "telepathy"]
+    assert ask(asker, "OPTIONS", "sip:example.com").status == 200
+
+
 @pytest.mark.rfc3261("8.2.2.1-2")
 def test_a_scheme_we_do_not_have(asker: Phone) -> None:
     assert ask(asker, "OPTIONS", "nobodyknowsthis:totallyopaquecontent").status == 416
