@@ -278,8 +278,8 @@ class Soup:
             )
             if not any(waits) and not self.core.calls:
                 break
-        # Cancelled deadlines leave when they are due: the farthest is the refresh of a registration elsewhere.
-        self.advance(4000)
+        # Cancelled deadlines leave when they are due; the farthest is the end of the longest ban, 16 times 10 minutes.
+        self.advance(10_000)
         core, counters = self.core, self.engine.stack_counters
         assert not core.calls
         assert not core.running
