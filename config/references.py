@@ -149,16 +149,10 @@ def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -
     config = known.config
     if account.registrar is not None:
         where = (*loc, "registrar", "forward")
-        yield from _missing(where, "trunk", account.registrar.forward, known.trunk_names)
-        trunk = config.trunks.get(account.registrar.forward) if config is not None else None
-        if trunk is not None and not trunk.targets:
-            yield where, f"the trunk {account.registrar.forward} has no targets to send REGISTER to"
+        yield from _registrar_of(where, account.registrar.forward, "to send REGISTER to", known)
     if account.registering is not None:
         where = (*loc, "register", "trunk")
-        yield from _missing(where, "trunk", account.registering.trunk, known.trunk_names)
-        trunk = config.trunks.get(account.registering.trunk) if config is not None else None
-        if trunk is not None and not trunk.targets:
-            yield where, f"the trunk {account.registering.trunk} has no targets to register at"
+        yield from _registrar_of(where, account.registering.trunk, "to register at", known)
     if config is None:
         return
     if account.media == "relay" and config.rtpengine is None:
@@ -168,6 +162,14 @@ def _account(loc: Loc, account: Account, subscriber: Subscriber, known: Known) -
     for algorithm in config.auth.algorithms if account.ha1 is not None else ():
         if algorithm not in (account.ha1 or {}):
             yield (*loc, "ha1"), f"has no digest for {algorithm}, which auth.algorithms asks for"
+
+
+def _registrar_of(loc: Loc, name: str, purpose: str, known: Known) -> Iterator[Found]:
+    """A trunk that is to be registered at has somewhere to send REGISTER."""
+    yield from _missing(loc, "trunk", name, known.trunk_names)
+    trunk = known.config.trunks.get(name) if known.config is not None else None
+    if trunk is not None and not trunk.targets:
+        yield loc, f"the trunk {name} has no targets {purpose}"
 
 
 def _activations(loc: Loc, subscriber: Subscriber, known: Known) -> Iterator[Found]:
