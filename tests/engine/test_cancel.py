@@ -18,9 +18,7 @@ def phones(world: World) -> tuple[Phone, Phone]:
 
 
 def cancel(caller: Phone, call_id: str = "c1", *extra: str) -> None:
-    uri = "sip:4930@example.com"
-    frm = f"<sip:alice@example.com>;tag=f-{call_id}"
-    caller.request("CANCEL", uri, call_id, 1, frm, f"<{uri}>", *extra, branch=f"z9hG4bK-inv-{call_id}-1")
+    caller.cancel("sip:4930@example.com", call_id, *extra)
 
 
 def ack_of(caller: Phone, call_id: str = "c1") -> None:

@@ -232,9 +232,7 @@ def test_a_cancelled_call_goes_nowhere_else(tmp_path: Path) -> None:
     caller.invite(NUMBER, branch="z9hG4bK-i")
     servers(world, *in_turn(*HOSTS))
     [invite] = members[0].requests()
-    caller.request(
-        "CANCEL", NUMBER, "c1", 1, "<sip:alice@example.com>;tag=f-c1", f"<{NUMBER}>", branch="z9hG4bK-i"
-    )
+    caller.cancel(NUMBER, branch="z9hG4bK-i")
     members[0].answer(invite, 503, "Service Unavailable")
     assert not members[1].got()
     assert caller.statuses() == [100, 200, 487]

@@ -97,15 +97,7 @@ def test_a_call_that_is_heard_of_over_tcp_does_not_begin_anew(world: World) -> N
 def test_one_cancelled_meanwhile_does_not_go_out_again(world: World) -> None:
     caller, provider = call(world, LARGE)
     only(provider.tcp)
-    caller.request(
-        "CANCEL",
-        NUMBER,
-        "c1",
-        1,
-        "<sip:alice@example.com>;tag=f-c1",
-        f"<{NUMBER}>",
-        branch="z9hG4bK-inv-c1-1",
-    )
+    caller.cancel(NUMBER)
     world.handle(FlowFailed(provider.tcp.flow))
     assert provider.udp.got() == []
     assert caller.statuses()[-1] == 487

@@ -64,9 +64,7 @@ def test_nobody_of_ours_is_called_by_our_own_address(world: World, asker: Phone)
 def test_a_cancel_is_not_asked_for_extensions(world: World) -> None:
     caller, callee = phones(world)
     ringing(caller, callee)
-    uri, frm = "sip:4930@example.com", "<sip:alice@example.com>;tag=f-c1"
-    extra = ("Require: nobody-has-this", "Proxy-Require: nor-this")
-    caller.request("CANCEL", uri, "c1", 1, frm, f"<{uri}>", *extra, branch="z9hG4bK-inv-c1-1")
+    caller.cancel("sip:4930@example.com", "c1", "Require: nobody-has-this", "Proxy-Require: nor-this")
     assert caller.statuses() == [200]
     [cancel] = callee.requests()
     assert cancel.method == "CANCEL"

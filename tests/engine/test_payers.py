@@ -202,15 +202,7 @@ class TestACalleeForWhomTheGroupPays:
 
     def test_the_caller_gives_up_in_between(self, world: World) -> None:
         outside, asked = self.called(world)
-        outside.request(
-            "CANCEL",
-            "sip:bob@example.com",
-            "c-in",
-            1,
-            "<sip:outside@example.com>;tag=f-c-in",
-            "<sip:bob@example.com>",
-            branch="z9hG4bK-inv-c-in-1",
-        )
+        outside.cancel("sip:bob@example.com", "c-in")
         assert outside.statuses() == [100, 200, 487]
         world.handle(BindingsFound([], asked.user))
         assert world.released == [("bob@example.com", Outcome.FAIL)]

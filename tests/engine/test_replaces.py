@@ -306,15 +306,7 @@ def test_a_caller_gone_while_the_contacts_are_looked_up(scene: Scene) -> None:
     scene.consult()
     scene.outside.invite(CARLA, "new", "Replaces: asks;to-tag=to-asks;from-tag=f-asks")
     [asked] = scene.world.of(AskBindings)
-    scene.outside.request(
-        "CANCEL",
-        CARLA,
-        "new",
-        1,
-        "<sip:outside@example.com>;tag=f-new",
-        f"<{CARLA}>",
-        branch="z9hG4bK-inv-new-1",
-    )
+    scene.outside.cancel(CARLA, "new")
     assert scene.outside.statuses() == [100, 200, 487]
     scene.world.handle(BindingsFound(bound(("192.0.2.40", "1000")), asked.user))
     assert not scene.carla.got()
@@ -349,15 +341,7 @@ def test_a_ringing_call_picked_up_elsewhere_is_answered(scene: Scene) -> None:
     assert isinstance(ok, Response)
     scene.outside.within("ACK", ok, 1)
     scene.one(scene.carla, "ACK")
-    carla.request(
-        "CANCEL",
-        NUMBER,
-        "rings",
-        1,
-        "<sip:carla@example.com>;tag=f-rings",
-        f"<{NUMBER}>",
-        branch="z9hG4bK-inv-rings-1",
-    )
+    carla.cancel(NUMBER, "rings")
     scene.outside.answer(invite, 487, "Request Terminated", "to-rings")
     assert scene.lines.held("carla") == 1
     assert scene.world.released == []

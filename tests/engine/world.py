@@ -246,6 +246,12 @@ class Phone:
             branch=branch or f"z9hG4bK-inv-{call_id}-{cseq}",
         )
 
+    def cancel(self, uri: str, call_id: str = "c1", *extra: str, branch: str = "", cseq: int = 1) -> None:
+        """Of the INVITE that `invite` sends for the same arguments."""
+        frm = f"<sip:{self.user}@example.com>;tag=f-{call_id}"
+        branch = branch or f"z9hG4bK-inv-{call_id}-{cseq}"
+        self.request("CANCEL", uri, call_id, cseq, frm, f"<{uri}>", *extra, branch=branch)
+
     def answer(self, request: Request, status: int, reason: str, tag: str = "t1", *extra: str) -> None:
         """A response to what was received, Vias and Record-Routes copied."""
         to = request.value("to") or ""
