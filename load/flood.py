@@ -19,7 +19,7 @@ from pathlib import Path
 from load import procfs
 from load.bench import DRAIN_S, HOLD_S, Bench, bench
 from load.peers.callgate import Callgate
-from load.processes import Processes, RunFailed, TimeIsUp, bounded
+from load.processes import Processes, concluded
 from load.sipp import PROXY_HOST, Counts
 
 FLOOD_HOST = "127.0.0.66"
@@ -132,19 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if args.sender:
         flood(args.sender, args.datagrams)
-    try:
-        with (
-            bounded(6 * args.seconds + 300),
-            Processes() as processes,
-            bench(Callgate(shlex.split(args.callgate)), PAYERS) as one,
-        ):
-            wrong = measure(one, processes, args.rate, args.seconds, args.datagrams)
-    except (RunFailed, TimeIsUp) as failure:
-        wrong = [str(failure)]
-    except KeyboardInterrupt:
-        wrong = ["interrupted"]
-    print("\n".join(wrong) or "the calls go on unharmed", flush=True)
-    return 1 if wrong else 0
+
+    def measured() -> list[str]:
+        with Processes() as processes, bench(Callgate(shlex.split(args.callgate)), PAYERS) as one:
+            return measure(one, processes, args.rate, args.seconds, args.datagrams)
+
+    return concluded(6 * args.seconds + 300, measured, "the calls go on unharmed")
 
 
 if __name__ == "__main__":

@@ -176,3 +176,16 @@ def bounded(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def concluded(seconds: float, measure: Callable[[], list[str]], well: str) -> int:
+    """Runs `measure` within `seconds` and prints what it found wrong, or that all is `well`; returns the exit code."""
+    try:
+        with bounded(seconds):
+            wrong = measure()
+    except (RunFailed, TimeIsUp) as failure:
+        wrong = [str(failure)]
+    except KeyboardInterrupt:
+        wrong = ["interrupted"]
+    print("\n".join(wrong) or well, flush=True)
+    return 1 if wrong else 0

@@ -19,7 +19,7 @@ from statistics import median
 
 from load.bench import DRAIN_S, HOLD_S, Bench, bench
 from load.peers.callgate import Callgate
-from load.processes import RunFailed, TimeIsUp, bounded
+from load.processes import concluded
 from load.sipp import Sipp
 
 GROWTH_MAX = 1.1
@@ -108,18 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--held", type=int, default=500, help="calls held all the time")
     parser.add_argument("--callgate", default="", help="what to run as callgate")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        with (
-            bounded(args.minutes * MINUTE_S + 600),
-            bench(Callgate(shlex.split(args.callgate)), PAYERS) as one,
-        ):
-            wrong = soak(one, args.minutes, args.rate, args.held)
-    except (RunFailed, TimeIsUp) as failure:
-        wrong = [str(failure)]
-    except KeyboardInterrupt:
-        wrong = ["interrupted"]
-    print("\n".join(wrong) or "nothing failed, nothing grew, nothing is left", flush=True)
-    return 1 if wrong else 0
+
+    def measured() -> list[str]:
+        with bench(Callgate(shlex.split(args.callgate)), PAYERS) as one:
+            return soak(one, args.minutes, args.rate, args.held)
+
+    return concluded(args.minutes * MINUTE_S + 600, measured, "nothing failed, nothing grew, nothing is left")
 
 
 if __name__ == "__main__":
