@@ -5,7 +5,6 @@ On the link that calls use, so that what is shown was true between two calls; bu
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from policies import keys
 from policies.account import Direction, Limits
 from policies.held import Asker
 from policies.scripts import Scripts
-from policies.store import NO_REPLY, Store
+from policies.store import Store, reply_of
 
 CALLS_SHOWN_MAX: Final = 1000
 RELEASE_BATCH: Final = 250
@@ -26,10 +25,6 @@ _KINDS: Final[dict[int, tuple[Direction, bool]]] = {
     5: ("in", True),
 }
 """usage-7.lua's numbers: direction, and whether it talks."""
-
-
-class StoreSilent(Exception):
-    """The store does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +97,6 @@ class Payers:
                 return released
 
     async def _ask(self, limits: Limits, head: bytes, tail: bytes) -> Any:
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         arguments = keys.limit_arguments(limits, self._asker.number) + self._asker.life
         packed = b"".join((head, keys.call_keys(limits.payer, limits.mode), arguments, tail))
-        if not self._store.call(packed, _told, answered):
-            raise StoreSilent
-        reply = await answered
-        if reply is NO_REPLY:
-            raise StoreSilent
-        return reply
-
-
-def _told(answered: asyncio.Future[Any], reply: Any) -> None:
-    if not answered.done():
-        answered.set_result(reply)
+        return await reply_of(self._store.call, packed)

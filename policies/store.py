@@ -1,7 +1,8 @@
-"""What is asked of the store, and how its answers come: by callbacks, in a later turn of the loop, without a future."""
+"""What is asked of the store. Answers come by callbacks, in a later turn of the loop; who has time may wait for one."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -38,6 +39,23 @@ class Store(Protocol):
 
 def ignored(_context: Any, _reply: Any) -> None:
     """A callback for commands whose outcome changes nothing."""
+
+
+class StoreSilent(Exception):
+    """The store did not answer."""
+
+
+async def reply_of(take: Callable[[bytes, Callback, Any], bool], packed: bytes) -> Any:
+    """The reply to one command, for who waits; `take` is a Store's `call` or `plain`. Raises: StoreSilent."""
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    if not take(packed, _answer, answered) or (reply := await answered) is NO_REPLY:
+        raise StoreSilent
+    return reply
+
+
+def _answer(answered: asyncio.Future[Any], reply: Any) -> None:
+    if not answered.done():
+        answered.set_result(reply)
 
 
 class LinkUser(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from policies import keys
 from policies.scripts import Scripts
-from policies.store import NO_REPLY, Store
+from policies.store import NO_REPLY, Store, ignored
 
 _ARGUMENTS: Final = 2
 
@@ -30,7 +30,7 @@ class Turns:
 
     def give(self, trunk: str, instance: str) -> None:
         """Let another one have it. What does not reach the store lapses by itself."""
-        self._link.call(self._packed(trunk, instance, 0), _nothing, None)
+        self._link.call(self._packed(trunk, instance, 0), ignored, None)
 
     def _packed(self, trunk: str, instance: str, life_ms: int) -> bytes:
         return b"".join(
@@ -39,7 +39,3 @@ class Turns:
 
     def _decided(self, trunk: str, reply: Any) -> None:
         self._told(trunk, None if reply is NO_REPLY else reply == 1)
-
-
-def _nothing(_: None, reply: Any) -> None:
-    """Nobody waits for it."""

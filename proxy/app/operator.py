@@ -12,8 +12,9 @@ import structlog
 from policies.account import Limits, Mode, NoPlan
 from policies.catalog import Catalog
 from policies.limiter import Limiter
-from policies.payers import StoreSilent, Usage
+from policies.payers import Usage
 from policies.resolve import Explanation, explain, owner_and_member, resolve_payer
+from policies.store import StoreSilent
 from proxy.app.reload import Reloaded
 from proxy.app.shown import call_shown, limits_shown, usage_shown
 from proxy.driver import Driver

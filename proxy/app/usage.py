@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from config.schema import Store as StoreSettings
 from policies import keys
@@ -13,9 +13,9 @@ from policies.account import Limits
 from policies.catalog import Account
 from policies.counters import StoreCounters
 from policies.held import Asker
-from policies.payers import Payers, StoreSilent, Usage
+from policies.payers import Payers, Usage
 from policies.scripts import shipped_scripts
-from policies.store import NO_REPLY, Store
+from policies.store import Store, StoreSilent, reply_of
 from policies.stores import store_of
 from proxy.app.store import EmbeddedStore
 
@@ -78,27 +78,20 @@ async def look(settings: StoreSettings, wanted: Sequence[Limits], callee: Accoun
 
 
 async def _usage(store: Store, payers: Payers, limits: Limits) -> Usage | str:
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     command = b"*2\r\n" + keys.bulk(b"GET") + keys.state_key(limits.payer, limits.mode)
-    if not store.plain(command, _told, answered) or (state := await answered) is NO_REPLY:
-        return "the store does not answer"
-    if state is not None and state[keys.STATE_BYTES :] != keys.counter_names(limits):
-        # To ask the script all the same would put them in force.
-        return OTHER_COUNTERS
     try:
+        state = await reply_of(store.plain, command)
+        if state is not None and state[keys.STATE_BYTES :] != keys.counter_names(limits):
+            # To ask the script all the same would put them in force.
+            return OTHER_COUNTERS
         return await payers.usage(limits)
     except StoreSilent:
         return "the store does not answer"
 
 
 async def _contacts(store: Store, heads: keys.Heads, callee: Account) -> int | None:
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     command = heads.bindings + keys.bindings_key(callee.subscriber, callee.aor)
-    if not store.call(command, _told, answered) or (records := await answered) is NO_REPLY:
+    try:
+        return len(await reply_of(store.call, command))
+    except StoreSilent:
         return None
-    return len(records)
-
-
-def _told(answered: asyncio.Future[Any], reply: Any) -> None:
-    if not answered.done():
-        answered.set_result(reply)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from policies.account import Limits
 from policies.lease import Leg, Outcome
-from policies.payers import StoreSilent, Usage
+from policies.payers import Usage
+from policies.store import StoreSilent
 from policies.verdicts import Admitted, Unavailable
 from tests.policies.limited import DAY, Bench, User, leg
 from tests.policies.scripted import limit, limits
