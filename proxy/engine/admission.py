@@ -48,16 +48,12 @@ def new_call(
     request = txn.request
     assert request is not None
     rare = not _RARE.isdisjoint(request.keys)
-    if rare:
-        objection = privacy.objection(request) or breadth.objection(request)
-        if objection is not None:
-            core.answer(txn, objection[0], objection[1], now, objection[2])
-            return
-    if core.sessions is not None:
+    objection = (privacy.objection(request) or breadth.objection(request)) if rare else None
+    if objection is None and core.sessions is not None:
         objection = session.objection(core, request)
-        if objection is not None:
-            core.answer(txn, objection[0], objection[1], now, objection[2])
-            return
+    if objection is not None:
+        core.answer(txn, objection[0], objection[1], now, objection[2])
+        return
     call = _call(core, txn, source, caller, callee, now)
     calls.remember(core, call)
     txn.user = call

@@ -30,6 +30,12 @@ def remove_all(message: Message, key: str) -> None:
         del keys[i], message.lines[i]
 
 
+def add(message: Message, key: str, line: str) -> None:
+    """Put a line below the others; `key` is its name in lower case."""
+    message.lines.append(line)
+    message.keys.append(key)
+
+
 def strip_untrusted(core: Core, request: Request, caller: Caller) -> None:
     """What a request that starts something may not carry any further, in place."""
     if caller.account is not None and caller.account.forward:

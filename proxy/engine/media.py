@@ -113,16 +113,12 @@ def hold_response(core: Core, context: Context, branch: Branch, response: Respon
     held = Held(media, response)
     held.context, held.branch = context, branch
     # In a refusal a description tells what would be possible (RFC 3261 §21.4.26), and nobody sends there.
-    if response.status >= 300 or not describes(response):
-        if not media.waiting:
-            return False
-        held.ready = True
-        media.waiting.append(held)
-        return True
+    asks = response.status < 300 and describes(response)
     key = (response.to_tag, response.cseq, response.body)
-    known = media.known.get(key)
-    if known is not None:
+    if asks and (known := media.known.get(key)) is not None:
         replace(response, known)
+        asks = False
+    if not asks:
         if not media.waiting:
             return False
         held.ready = True

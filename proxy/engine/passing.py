@@ -29,7 +29,7 @@ from proxy.engine.contacts import (
 from proxy.engine.effects import AskPlace, AskRegister, RegisterAsk, ReturnPlace
 from proxy.engine.flowtoken import token_of
 from proxy.engine.forward import Context, lower_max_forwards, next_group
-from proxy.engine.lines import remove_all
+from proxy.engine.lines import add, remove_all
 from proxy.engine.registration import Answer, Go, Registration, refusal
 from proxy.engine.trunks import trunk_targets
 from proxy.sip.headers import parse_name_addrs
@@ -107,8 +107,7 @@ def _forward(core: Core, registration: Registration, passing: Passing) -> None:
     if not knows(registration, "path"):
         # RFC 3327 §5.3: a registrar that heeds the letter refuses a Path (420) whose client does not know it.
         # We differ: the client has nothing to do with ours, so we say `Supported: path` in its place.
-        request.lines.append("Supported: path")
-        request.keys.append("supported")
+        add(request, "supported", "Supported: path")
     # Where it goes is for the account's trunk to say.
     remove_all(request, "route")
     lower_max_forwards(request)

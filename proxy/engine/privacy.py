@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.facts import Caller, claimed_account
-from proxy.engine.lines import remove_all
+from proxy.engine.lines import add, remove_all
 from proxy.sip.headers import wire
 from proxy.sip.message import Message, Request
 from proxy.sip.uri import escape_user
@@ -71,8 +71,8 @@ def on_request(core: Core, request: Request, caller: Caller, towards: Trunk | No
         remove_all(request, "p-preferred-identity")
     if trusted and account is not None and "p-asserted-identity" not in request.keys:
         # RFC 3325 §5: the caller is authenticated by now, and the next hop is in the trust domain.
-        request.lines.append(f"P-Asserted-Identity: <sip:{escape_user(wire(account.user))}@{account.domain}>")
-        request.keys.append("p-asserted-identity")
+        identity = f"P-Asserted-Identity: <sip:{escape_user(wire(account.user))}@{account.domain}>"
+        add(request, "p-asserted-identity", identity)
 
 
 def in_dialog(context: Context, message: Message) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.engine.attempt import Attempt, granted_by, outcome_of, send
 from proxy.engine.effects import AskTurn, GiveTurn
 from proxy.engine.results import Result, State
+from proxy.sip.headers import parse_retry_after
 
 if TYPE_CHECKING:
     from policies.catalog import Account, Registering
@@ -138,7 +139,7 @@ class Registrations:
                     turn.members[name] = Registration(account, f"{ids.tag()}{ids.tag()}", ids.tag())
             if turn.ours:
                 self._begin(turn, now)
-            elif turn.handle is None and not core.draining:
+            elif turn.handle is None:
                 turn.handle = core.timers.at(now, self._ask, turn, 0)
 
     def drain(self, now: float) -> None:
@@ -291,11 +292,10 @@ class Registrations:
         longest = min(BACKOFF_MAX, BACKOFF * 2.0 ** min(registration.failures, 10))
         registration.failures += 1
         wait = longest * (0.5 + 0.5 * self._core.rng.random())
-        named = (response.value("retry-after") or "") if response is not None else ""
-        digits = named.partition("(")[0].partition(";")[0].strip()
-        if digits.isascii() and digits.isdecimal():
+        asked = parse_retry_after(response.value("retry-after") or "") if response is not None else None
+        if asked is not None:
             # RFC 3261 §20.33, bounded: nobody takes an account away for ever.
-            wait = max(wait, min(BACKOFF_MAX, float(digits[:6])))
+            wait = max(wait, min(BACKOFF_MAX, float(asked)))
         self._wait(registration, wait, now)
 
     # Taking back ------------------------------------------------------------------------------------------------------

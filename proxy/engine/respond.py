@@ -35,7 +35,7 @@ from proxy.engine.forward import (
     next_group,
     next_way,
 )
-from proxy.engine.lines import top_via_off
+from proxy.engine.lines import add, top_via_off
 from proxy.engine.trunks import note_failure
 from proxy.sip.message import Response
 from proxy.sip.serialise import render
@@ -367,5 +367,4 @@ def _merge_challenges(context: Context, best: Branch, response: Response) -> Non
             continue
         for key, line in zip(other.keys, other.lines, strict=True):
             if key in ("www-authenticate", "proxy-authenticate"):
-                response.lines.append(line)
-                response.keys.append(key)
+                add(response, key, line)

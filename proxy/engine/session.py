@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from proxy.engine import watch as watching
-from proxy.engine.lines import remove_all
+from proxy.engine.lines import add, remove_all
 from proxy.sip.headers import parse_params
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def ask(core: Core, context: Context) -> None:
     if "session-expires" not in request.keys:
         # "not with a duration lower than the value in the Min-SE header field".
         interval = max(wanted, min_se or 0)
-        _put(request, "session-expires", f"Session-Expires: {interval}")
+        add(request, "session-expires", f"Session-Expires: {interval}")
     else:
         asked, params = _delta(request, "session-expires")
         if asked is None:
@@ -73,12 +73,12 @@ def ask(core: Core, context: Context) -> None:
             # "The proxy SHOULD insert a Min-SE header field containing its minimum interval … MUST then increase".
             floor = least
             remove_all(request, "min-se")
-            _put(request, "min-se", f"Min-SE: {least}")
+            add(request, "min-se", f"Min-SE: {least}")
         # Lowered to ours, but never below Min-SE; raised to Min-SE where it is below that.
         interval = max(min(asked, wanted), floor)
         if interval != asked:
             remove_all(request, "session-expires")
-            _put(request, "session-expires", f"Session-Expires: {interval}{params}")
+            add(request, "session-expires", f"Session-Expires: {interval}{params}")
     context.session = Asked(interval, supported)
 
 
@@ -93,14 +93,14 @@ def answered(core: Core, asked: Asked, call: Call, dialog: Dialog, response: Res
         # The callee does not: "This proxy MUST insert a Session-Expires header field … 'refresher' … to 'uac'."
         interval = asked.interval
         remove_all(response, "session-expires")
-        _put(response, "session-expires", f"Session-Expires: {interval};refresher=uac")
+        add(response, "session-expires", f"Session-Expires: {interval};refresher=uac")
         _require_timer(response)
     elif "refresher" not in (parse_params(params) or {}):
         # §9 has the callee name the refresher. Where it does not, each side waits for the other one, and a live call
         # would end (drachtio #475). We differ from §8.2, "no modification", in naming who is able to.
         refresher = "uac" if asked.supported else "uas"
         remove_all(response, "session-expires")
-        _put(response, "session-expires", f"Session-Expires: {interval}{params};refresher={refresher}")
+        add(response, "session-expires", f"Session-Expires: {interval}{params};refresher={refresher}")
         if asked.supported:
             _require_timer(response)
     _refreshed(core, call, dialog, now + interval, now)
@@ -147,11 +147,6 @@ def _delta(message: Message, key: str) -> tuple[int | None, str]:
     return int(digits), semicolon + params
 
 
-def _put(message: Message, key: str, line: str) -> None:
-    message.lines.append(line)
-    message.keys.append(key)
-
-
 def _require_timer(response: Response) -> None:
     if not any(tag.lower() == "timer" for tag in response.all_values("require")):
-        _put(response, "require", "Require: timer")
+        add(response, "require", "Require: timer")

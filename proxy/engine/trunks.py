@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.engine.finding import pick
 from proxy.engine.reach import RETRY_AFTER_MAX, OutageCause
 from proxy.engine.targets import Target, hop_of
-from proxy.sip.headers import parse_delta
+from proxy.sip.headers import parse_retry_after
 from proxy.sip.uri import parse_uri
 
 if TYPE_CHECKING:
@@ -106,11 +106,7 @@ def note_failure(
     firm = False
     if branch.status == 503:
         cause = OutageCause.UNAVAILABLE if response is not None else OutageCause.TRANSPORT
-        asked = (
-            parse_delta((response.value("retry-after") or "").partition("(")[0].partition(";")[0].strip())
-            if response is not None
-            else None
-        )
+        asked = parse_retry_after(response.value("retry-after") or "") if response is not None else None
         if asked:
             # RFC 3261 §21.5.4: "It SHOULD NOT forward any other requests to that server for the duration specified
             # in the Retry-After header field, if present."

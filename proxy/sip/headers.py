@@ -189,6 +189,11 @@ def parse_delta(text: str) -> int | None:
     return 2**32 - 1 if len(digits) > 10 else min(int(digits or "0"), 2**32 - 1)
 
 
+def parse_retry_after(text: str) -> int | None:
+    """The seconds of a Retry-After value, without its comment and parameters (RFC 3261 §20.33); None when malformed."""
+    return parse_delta(text.partition("(")[0].partition(";")[0].strip())
+
+
 def parse_auth(text: str) -> AuthParams | None:
     """The value of Authorization, Proxy-Authorization, WWW-Authenticate or Proxy-Authenticate; None when malformed.
 
