@@ -96,7 +96,8 @@ class Bounded(Soup):
         self._room = 1 << 40
         if isinstance(event, MessageIn):
             self._longest = max(self._longest, len(event.data))
-            self._room = SENT_MAX * len(event.data) + OURS_MAX
+            # A request that comes again gets the response that was sent, however long another party made that.
+            self._room = max(SENT_MAX * len(event.data), self._longest) + OURS_MAX
         elif isinstance(event, AdmissionDecided):
             self._room = CONTACTS_MAX * (SENT_MAX * self._longest + OURS_MAX)
         super().handle(event)
