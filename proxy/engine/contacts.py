@@ -85,8 +85,7 @@ def flow_key(contact: NameAddr) -> str:
 
 def is_first_hop(registration: Registration) -> bool:
     """Whether the client sent it to us itself: RFC 5626 §6 has the Via header say so."""
-    request = registration.request
-    return request.keys.count("via") == 1 and "," not in request.lines[request.keys.index("via")]
+    return not registration.request.more_vias()
 
 
 def knows(registration: Registration, tag: str) -> bool:

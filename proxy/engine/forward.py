@@ -270,7 +270,7 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
         branch.timer_c = core.timers.at(at, core.on_timer_c, branch, 0)
         if target.ways or context.groups:
             _watch(core, branch, now)
-    branch.txn = core.stack.send(method, data, branch_id, flow, branch, now)
+    branch.txn = core.stack.send(method, data, branch_id, flow, branch, now, False)
 
 
 def fall_back(core: Core, branch: Branch, now: float) -> bool:

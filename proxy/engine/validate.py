@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.forward import loop_hash_of
-from proxy.sip.headers import place_of
 from proxy.sip.ids import loop_hash_of as hash_in_branch
 from proxy.sip.uri import scheme_of
 
@@ -41,7 +40,7 @@ def _max_forwards(core: Core, request: Request) -> Objection | None:
 def _loop(core: Core, request: Request) -> Objection | None:
     # RFC 3261 §16.3 step 4 as sharpened by RFC 5393 §4.2: our own sent-by further down and the same routing fields is
     # a loop; other fields are a spiral and fine.
-    if not _has_more_vias(request):
+    if not request.more_vias():
         return None
     if request.to_tag:
         # Within a dialog the route set decides; nothing here can fork or send it round again. Max-Forwards bounds it.
@@ -57,12 +56,6 @@ def _loop(core: Core, request: Request) -> Objection | None:
             if hash_in_branch(branch) == expected:
                 return 482, "Loop Detected", ()
     return None
-
-
-def _has_more_vias(request: Request) -> bool:
-    keys = request.keys
-    top = place_of(keys, "via")
-    return "," in request.lines[top] or place_of(keys[top + 1 :], "via") >= 0
 
 
 def _proxy_require(core: Core, request: Request) -> Objection | None:

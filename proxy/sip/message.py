@@ -128,6 +128,15 @@ class Message:
             found += split_list(text)
         return found
 
+    def more_vias(self) -> bool:
+        """Whether it has Via values below the topmost."""
+        keys = self.keys
+        top = place_of(keys, "via")
+        if place_of(keys[top + 1 :], "via") >= 0:
+            return True
+        line = self.lines[top]
+        return "," in line and len(split_list(line.partition(":")[2])) > 1
+
     def contact_uri(self) -> str | None:
         """The URI text of the first Contact value; None when there is none or it is `*`."""
         text = self.value("contact")

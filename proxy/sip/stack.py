@@ -174,7 +174,8 @@ class Stack:
         # answers over another, and nobody guesses 64 random bits.
         method = response.cseq_method
         txn = (self._cancels if method == "CANCEL" else self._clients).get(response.via.branch)
-        if txn is None or txn.method != method:
+        # RFC 3261 §8.1.3.3: more Vias than ours in a response to a request of our own: it was misrouted or is corrupt.
+        if txn is None or txn.method != method or (txn.own and response.more_vias()):
             self.counters.strays += 1
             self._user.on_stray_response(response, flow, now)
         elif not self._client(txn, txn.plan.by_class[response.status // 100], now, response) & _PASS:
@@ -203,15 +204,15 @@ class Stack:
             self._end(txn, now)
 
     def send(
-        self, method: str, data: bytes, branch: str, flow: Flow, user: Any, now: float
+        self, method: str, data: bytes, branch: str, flow: Flow, user: Any, now: float, own: bool = True
     ) -> ClientTransaction:
-        """Sends a request other than ACK in a transaction of its own.
+        """Sends a request other than ACK in a transaction of its own. `own`: it is not forwarded for anybody.
 
         A CANCEL takes the branch and flow of its INVITE (RFC 3261 §9.1), which is then given up, by `on_timeout`, when
         no final response comes within 64*T1.
         """
         plan = (self._client_invite if method == "INVITE" else self._client_other)[flow.transport != "UDP"]
-        txn = ClientTransaction(method, data, branch, plan, flow, user)
+        txn = ClientTransaction(method, data, branch, plan, flow, user, own)
         if method == "CANCEL":
             assert branch not in self._cancels, "cancelled twice"
             self._cancels[branch] = txn

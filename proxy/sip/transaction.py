@@ -54,9 +54,11 @@ class ServerTransaction:
 class ClientTransaction:
     """A request we sent, and what came back. Made by `Stack.send` only."""
 
-    __slots__ = ("attempt", "branch", "data", "flow", "method", "plan", "state", "user")
+    __slots__ = ("attempt", "branch", "data", "flow", "method", "own", "plan", "state", "user")
 
-    def __init__(self, method: str, data: bytes, branch: str, plan: Plan, flow: Flow, user: Any) -> None:
+    def __init__(
+        self, method: str, data: bytes, branch: str, plan: Plan, flow: Flow, user: Any, own: bool
+    ) -> None:
         self.method = method
         self.branch = branch
         self.plan = plan
@@ -67,6 +69,8 @@ class ClientTransaction:
         """The request as sent, while pending (what `serialise.cancel_for` needs); later the ACK we resend, or None."""
         self.user: Any = user
         """The engine's own; None again once terminated. Clear it earlier when it is heavy and the call is over."""
+        self.own = own
+        """Made here and forwarded for nobody: its responses have our Via and no other."""
         self.attempt = 0
 
     @property
@@ -174,6 +178,6 @@ class Counters:
         self.retransmissions_sent = 0
         """Requests, finals and ACKs that we sent again, by timer or because the peer did."""
         self.strays = 0
-        """Responses of no transaction."""
+        """Responses of no transaction, or to a request of our own with more Vias than ours."""
         self.overloads = 0
         """New requests that found `transactions_max` reached."""

@@ -157,6 +157,27 @@ def test_any_provisional_is_waited_after(world: World, status: int) -> None:
     world.idle()
 
 
+@pytest.mark.rfc3261("8.1.3.3-1")
+@pytest.mark.parametrize(
+    "below", ["\r\nVia: SIP/2.0/UDP 192.0.2.66;branch=z9hG4bKx", ", SIP/2.0/UDP 192.0.2.66"]
+)
+def test_a_response_that_is_not_for_us_alone_is_discarded(world: World, below: str) -> None:
+    caller, callee, _, _ = set_up(world)
+    world.handle(Hangup("c1"))
+    caller.answer(one_bye(caller), 200, "OK")
+    bye = one_bye(callee)
+    via = bye.lines[bye.index("via")]
+    bye.lines[bye.index("via")] = via + below
+    callee.answer(bye, 200, "OK")
+    assert world.engine.core.calls
+    assert world.engine.stack_counters.strays == 1
+    # A comma in quotes separates nothing.
+    bye.lines[bye.index("via")] = via + ';seen="a,b"'
+    callee.answer(bye, 200, "OK")
+    assert not world.engine.core.calls
+    world.idle()
+
+
 @pytest.mark.rfc3261("8.2.2.3-5")
 def test_the_ack_and_bye_of_a_late_answer_require_nothing(world: World) -> None:
     caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
