@@ -290,8 +290,11 @@ class Core:
         request = txn.request
         if request is None:
             return
-        tag = self.ids.tag() if status > 100 else ""
-        self.respond(txn, status, reply(request, status, phrase, tag, None, extra, body), now)
+        if status > 100:
+            data = reply(request, status, phrase, self.ids.tag(), None, extra, body)
+        else:
+            data = reply(request, status, phrase, "", None, extra, body, now - txn.received_at)
+        self.respond(txn, status, data, now)
 
     def respond(self, txn: ServerTransaction, status: int, data: bytes, now: float) -> None:
         """Send a response, `data` being the whole of it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hmac
+from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
 from proxy.sip.serialise import received_via, reply
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
     from proxy.sip.message import ParseError, Request
+
+
+_TAG: Final = 16
+"""Hexadecimal digits: as many as other tags of ours have (proxy/sip/ids.py)."""
 
 
 def way_back(core: Core, request: Request, source: Flow) -> Flow:
@@ -32,7 +37,7 @@ def malformed(core: Core, error: ParseError, flow: Flow, now: float) -> None:
     if not core.guard.tolerates(flow, now) or request is None or not error.status_hint:
         return
     value = received_via(request.via, flow.host, flow.port)
-    data = reply(request, error.status_hint, error.reason, core.ids.tag(), value)
+    data = reply(request, error.status_hint, error.reason, _tag(core, request), value)
     core.transmit(way_back(core, request, flow), data)
 
 
@@ -42,5 +47,12 @@ def overloaded(core: Core, request: Request, flow: Flow) -> None:
         return
     row, extra = core.refusal(Reason.OVERLOAD, "", None)
     value = received_via(request.via, flow.host, flow.port)
-    data = reply(request, row.status, row.phrase, core.ids.tag(), value, extra)
+    data = reply(request, row.status, row.phrase, _tag(core, request), value, extra)
     core.transmit(way_back(core, request, flow), data)
+
+
+def _tag(core: Core, request: Request) -> str:
+    """RFC 3261 §8.2.7: "generate the same tag for the same request consistently"; it comes again with the same Via."""
+    identity = (request.via.value, request.call_id, str(request.cseq), request.from_tag, request.uri)
+    text = "tag:" + "\n".join(identity)
+    return hmac.digest(core.secret, text.encode("latin-1"), "sha256").hex()[:_TAG]

@@ -13,6 +13,8 @@ from proxy.sip.uri import same_host
 
 CRLF: Final = "\r\n"
 _RPORT: Final = re.compile(r";[ \t]*rport(?![^ \t;=])(?:[ \t]*=[^;]*)?", re.IGNORECASE)
+_TIMESTAMP: Final = re.compile(r"[^:]*:[ \t]*[0-9]+(?:\.[0-9]*)?")
+"""A line with nothing after its number (RFC 3261 §25.1)."""
 _RECEIVED: Final = re.compile(r";[ \t]*received[ \t]*=[^;]*", re.IGNORECASE)
 
 
@@ -37,11 +39,13 @@ def reply(
     via_value: str | None = None,
     extra: Sequence[str] = (),
     body: bytes = b"",
+    delay: float = 0.0,
 ) -> bytes:
     """A response of our own to `request` (RFC 3261 §8.2.6), Content-Length included; works on partial requests too.
 
     `to_tag` is added when To has none and status > 100. `via_value` replaces the topmost Via value (`received_via`).
-    `extra` are ready header lines ("Retry-After: 5"), a Content-Type among them when there is a body.
+    `extra` are ready header lines ("Retry-After: 5"), a Content-Type among them when there is a body. `delay`: seconds
+    since the request came, for the Timestamp of a 100.
     """
     lines, keys = request.lines, request.keys
     out: list[str] = []
@@ -68,10 +72,18 @@ def reply(
     # RFC 3261 §8.2.6.1: Timestamp goes into the 100.
     if status != 100:
         timestamp = ""
+    elif timestamp and delay:
+        timestamp = _with_delay(timestamp, delay)
     out += [line for line in (from_line, to_line, call_id, cseq, timestamp) if line]
     out += extra
     out.append(f"Content-Length: {len(body)}")
     return render(f"SIP/2.0 {status} {reason}", out, body)
+
+
+def _with_delay(line: str, delay: float) -> str:
+    """RFC 3261 §8.2.6.1: the seconds that went by here, in whole ms. What is no plain number stays as it came."""
+    added = round(delay, 3)
+    return f"{line} {added:.3f}" if added and _TIMESTAMP.fullmatch(line) else line
 
 
 def _with_top_value(line: str, old: str, new: str) -> str:

@@ -146,7 +146,7 @@ class Stack:
     def _new(self, request: Request, key: str, flow: Flow, now: float) -> None:
         method = request.method
         plan = (self._server_invite if method == "INVITE" else self._server_other)[flow.transport != "UDP"]
-        txn = self._servers[key] = ServerTransaction(key, plan, request, flow)
+        txn = self._servers[key] = ServerTransaction(key, plan, request, flow, now)
         self.counters.started[plan.number] += 1
         if method != "CANCEL":
             self._user.on_request(txn, now)

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 class ServerTransaction:
     """A request somebody sent us, and what we answered. Made by the stack only."""
 
-    __slots__ = ("attempt", "data", "flow", "key", "plan", "request", "state", "user")
+    __slots__ = ("attempt", "data", "flow", "key", "plan", "received_at", "request", "state", "user")
 
-    def __init__(self, key: str, plan: Plan, request: Request, flow: Flow) -> None:
+    def __init__(self, key: str, plan: Plan, request: Request, flow: Flow, now: float) -> None:
         self.key = key
         self.plan = plan
         self.state = 0
         """A `State` of the machine, as its small int."""
         self.flow = flow
         """Where the request came from; every response goes back over it (RFC 3581 §4)."""
+        self.received_at = now
         self.request: Request | None = request
         """None once a final response was sent or the request abandoned: who still needs it keeps a reference."""
         self.data: bytes | None = None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from proxy.engine.effects import AskBindings
+from proxy.engine.events import BindingsFound
 from proxy.sip.message import Response
 from tests.engine.test_cancel import phones
-from tests.engine.world import Phone, World, ringing
+from tests.engine.world import CALLGATE, Phone, World, bound, ringing
 
 OURS = "sip:192.0.2.1:5060"
 
@@ -95,6 +99,44 @@ def test_a_repeated_request_gets_the_same_tag(asker: Phone) -> None:
         assert isinstance(answer, Response)
         tags.add(answer.to_tag)
     assert len(tags) == 1
+
+
+@pytest.mark.rfc3261("8.2.6.1-4", "8.2.6.1-5")
+def test_a_100_says_how_long_it_took_where_the_store_was_asked_first(tmp_path: Path) -> None:
+    world = World(tmp_path, CALLGATE + "auth: {invite: registered_source}\n")
+    phone = Phone(world, "203.0.113.9", "bob")
+    phone.invite("sip:4930@example.com", "c1", "Timestamp: 54.2")
+    world.advance(0.25)
+    world.handle(BindingsFound(bound((phone.flow.host, "1000")), world.of(AskBindings)[-1].user))
+    [trying] = phone.got()
+    assert isinstance(trying, Response)
+    assert (trying.status, trying.value("timestamp")) == (100, "54.2 0.250")
+    # Now it is known where he registered: nobody is asked, and nothing is added.
+    phone.invite("sip:4930@example.com", "c2", "Timestamp: 54.2")
+    [trying] = phone.got()
+    assert trying.value("timestamp") == "54.2"
+
+
+@pytest.mark.rfc3261("8.2.7-1")
+def test_an_answer_without_a_transaction_has_the_same_tag_each_time(tmp_path: Path) -> None:
+    full = World(tmp_path, CALLGATE + "limits: {transactions_max: 1}\n")
+    caller = Phone(full, "192.0.2.10", "alice")
+    ask(caller, "OPTIONS", OURS)
+
+    def tags(call_id: str, status: int, *extra: str) -> set[str]:
+        for _ in range(3):
+            caller.invite("sip:4930@example.com", call_id, *extra)
+        # What ends it is for nobody, and no answer goes out again.
+        caller.request("ACK", "sip:4930@example.com", call_id, 1, "<sip:a@b>;tag=1", "<sip:c@d>;tag=2")
+        full.advance(5)
+        answers = caller.got()
+        assert [answer.status for answer in answers if isinstance(answer, Response)] == [status] * 3
+        return {answer.to_tag for answer in answers}
+
+    no_room, unreadable = tags("c1", 503), tags("c2", 400, "Max-Forwards: many")
+    assert len(no_room) == len(unreadable) == 1
+    assert no_room != unreadable
+    assert tags("c3", 503) != no_room
 
 
 @pytest.mark.rfc3261("12.2.2-1")

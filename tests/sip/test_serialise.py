@@ -63,6 +63,24 @@ def test_timestamp_goes_into_the_100_alone() -> None:
     assert "Timestamp: 54" not in lines_of(reply(message, 180, "Ringing", "t"))
 
 
+@pytest.mark.parametrize(
+    ("sent", "delay", "expected"),
+    [
+        ("54", 0.0, "54"),
+        ("54", 0.0004, "54"),
+        ("54", 0.0126, "54 0.013"),
+        ("54.", 2.5, "54. 2.500"),
+        ("early", 1.0, "early"),
+        ("54 1.5", 1.0, "54 1.5"),
+        ("", 1.0, ""),
+    ],
+)
+def test_a_delay_is_added_to_a_timestamp_that_is_one(sent: str, delay: float, expected: str) -> None:
+    message = request(wire(START, [*HEADERS, f"Timestamp: {sent}"]))
+    lines = lines_of(reply(message, 100, "Trying", "", delay=delay))
+    assert f"Timestamp: {expected}".strip() in [line.strip() for line in lines]
+
+
 def test_a_body_has_its_length_said() -> None:
     data = reply(
         request(wire(START, HEADERS)), 200, "OK", "t", extra=["Content-Type: text/plain"], body=b"hi"
