@@ -23,6 +23,7 @@ from proxy.engine.contacts import grant, knows
 from proxy.engine.digest import Flaw, Missing, Stale, Verified, Wrong
 from proxy.engine.effects import AskRegister, RegisterAsk
 from proxy.engine.facts import real_text
+from proxy.engine.merged import LOOP_DETECTED, merged
 from proxy.engine.registration import Answer, Go, Registration, refusal, warning
 from proxy.engine.targets import is_address
 from proxy.sip.headers import parse_name_addr
@@ -141,6 +142,9 @@ class Registrar:
             return Go.CONTINUE
         registration.account = account
         return passing.begin(self._core, registration)
+
+    def _merged(self, registration: Registration) -> Answer | Go:
+        return Answer(*LOOP_DETECTED) if merged(self._core, registration.txn) else Go.CONTINUE
 
     def _require(self, registration: Registration) -> Answer | Go:
         # Step 2 and §8.2.2.3: extensions we do not have are named in Unsupported.
@@ -311,6 +315,7 @@ STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("domain", Registrar._domain),
     ("address", Registrar._address),
     ("elsewhere", Registrar._elsewhere),
+    ("merged", Registrar._merged),
     ("require", Registrar._require),
     ("authenticate", Registrar._authenticate),
     ("authorise", Registrar._authorise),

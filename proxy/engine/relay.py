@@ -14,6 +14,7 @@ from proxy.engine.effects import AskBindings
 from proxy.engine.facts import Callee, Caller
 from proxy.engine.forward import Context, loop_hash_of, lower_max_forwards, next_group
 from proxy.engine.lines import strip_untrusted
+from proxy.engine.merged import LOOP_DETECTED, merged
 from proxy.engine.trunks import trunk_targets
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def to_ourselves(core: Core, txn: ServerTransaction, now: float) -> None:
     request = txn.request
     assert request is not None
     if request.method == "OPTIONS":
+        if merged(core, txn):
+            core.answer(txn, *LOOP_DETECTED, now)
+            return
         # RFC 3261 §8.2.2.3: for an OPTIONS to us we are a UAS, which has no extensions that change its answer.
         required = request.all_values("require") if request.has("require") else ()
         if required:

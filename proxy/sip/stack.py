@@ -3,8 +3,9 @@
 What each machine does stands in its table; here the tables are read, with ints and tuples only, and messages matched.
 One process, one thread; nothing here waits. The out-list gets `Transmit`s; everything else is a call of the user.
 
-Not here: merged requests (RFC 3261 §8.2.2.2). That rule is for a UAS core. A proxy must not answer 482 to the second
-copy of a forked request, for both may be on their way to different targets; loops are §16.3 step 4's, the engine's.
+Not here: what to do about merged requests (RFC 3261 §8.2.2.2). That rule is for a UAS core, which asks by
+`claim_identity`. A proxy must not answer 482 to the second copy of a forked request, for both may be on their way to
+different targets; loops are §16.3 step 4's, the engine's.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Stack:
         "_client_invite",
         "_client_other",
         "_clients",
+        "_identities",
         "_pending",
         "_server_invite",
         "_server_other",
@@ -91,6 +93,8 @@ class Stack:
         # Keyed by method, branch and sent-by; a client transaction by its branch, a CANCEL's apart (§17.1.3 rule 2).
         self._servers: dict[str, ServerTransaction] = {}
         self._clients: dict[str, ClientTransaction] = {}
+        # Of server transactions whose user claimed one, while they last.
+        self._identities: set[str] = set()
         self._cancels: dict[str, ClientTransaction] = {}
         # The pending client transactions of each connection, to fail with it. Not for UDP, which has none to lose.
         self._pending: dict[Flow, set[ClientTransaction]] = {}
@@ -190,6 +194,17 @@ class Stack:
         """
         self._server(txn, txn.plan.by_class[status // 100], now, data)
 
+    def claim_identity(self, txn: ServerTransaction, identity: str) -> bool:
+        """RFC 3261 §8.2.2.2: what copies of a request share is this transaction's until it terminates, once at most.
+
+        False: another one has it, be it answered already.
+        """
+        if identity in self._identities:
+            return False
+        self._identities.add(identity)
+        txn.identity = identity
+        return True
+
     def abandon(self, txn: ServerTransaction, now: float) -> None:
         """Never answer this non-INVITE request (RFC 4320 §4.2: no 408); its retransmissions meet silence."""
         assert not txn.invite, "an INVITE is answered"
@@ -199,8 +214,7 @@ class Stack:
         """A request that was never looked at: no answer, and nothing is left of it. Its retransmission is a new one."""
         if txn.state != txn.plan.terminated:
             txn.state = txn.plan.terminated
-            txn.request = txn.data = None
-            del self._servers[txn.key]
+            self._drop(txn)
             self._end(txn, now)
 
     def send(
@@ -318,8 +332,7 @@ class Stack:
         if entered != state:
             txn.state = entered
             if entered == plan.terminated:
-                txn.request = txn.data = None
-                del self._servers[txn.key]
+                self._drop(txn)
                 if cell & _TIMEOUT:
                     self._user.on_ack_timeout(txn, now)
                 self._end(txn, now)
@@ -329,6 +342,12 @@ class Stack:
                 if plan.at_once[entered] >= 0:
                     self._server(txn, plan.at_once[entered], now)
         return cell
+
+    def _drop(self, txn: ServerTransaction) -> None:
+        txn.request = txn.data = None
+        del self._servers[txn.key]
+        if txn.identity:
+            self._identities.discard(txn.identity)
 
     def _start(self, txn: ClientTransaction | ServerTransaction, cell: int, now: float) -> None:
         plan = txn.plan

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 class ServerTransaction:
     """A request somebody sent us, and what we answered. Made by the stack only."""
 
-    __slots__ = ("attempt", "data", "flow", "key", "plan", "received_at", "request", "state", "user")
+    __slots__ = (
+        "attempt",
+        "data",
+        "flow",
+        "identity",
+        "key",
+        "plan",
+        "received_at",
+        "request",
+        "state",
+        "user",
+    )
 
     def __init__(self, key: str, plan: Plan, request: Request, flow: Flow, now: float) -> None:
         self.key = key
@@ -34,6 +45,8 @@ class ServerTransaction:
         self.flow = flow
         """Where the request came from; every response goes back over it (RFC 3581 §4)."""
         self.received_at = now
+        self.identity = ""
+        """What copies of its request share (Stack.claim_identity); "" = nobody asks."""
         self.request: Request | None = request
         """None once a final response was sent or the request abandoned: who still needs it keeps a reference."""
         self.data: bytes | None = None

@@ -20,10 +20,10 @@ def asker(world: World) -> Phone:
     return Phone(world, "192.0.2.10", "alice")
 
 
-def ask(asker: Phone, method: str, uri: str, *extra: str, to_tag: str = "") -> Response:
+def ask(asker: Phone, method: str, uri: str, *extra: str, to_tag: str = "", cseq: int = 1) -> Response:
     """The one message that comes back."""
     to = f"<{OURS}>;tag={to_tag}" if to_tag else f"<{OURS}>"
-    asker.request(method, uri, "o1", 1, "<sip:alice@example.com>;tag=1", to, *extra)
+    asker.request(method, uri, "o1", cseq, "<sip:alice@example.com>;tag=1", to, *extra)
     [answer] = asker.got()
     assert isinstance(answer, Response)
     return answer
@@ -50,7 +50,7 @@ def test_extensions_that_an_options_requires_are_named_as_unsupported(asker: Pho
     answer = ask(asker, "OPTIONS", "sip:example.com", "Require: 100rel, telepathy")
     assert answer.status == 420
     assert answer.all_values("unsupported") == ["100rel", "telepathy"]
-    assert ask(asker, "OPTIONS", "sip:example.com").status == 200
+    assert ask(asker, "OPTIONS", "sip:example.com", cseq=2).status == 200
 
 
 @pytest.mark.rfc3261("8.2.2.1-2")

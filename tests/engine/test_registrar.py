@@ -123,6 +123,7 @@ def test_the_steps_stand_in_the_order_of_rfc_3261_section_10_3() -> None:
         "domain",
         "address",
         "elsewhere",
+        "merged",
         "require",
         "authenticate",
         "authorise",

@@ -45,7 +45,11 @@ _numbers = iter(range(1000))
 
 
 def authenticated(stand: Stand, end: End, data: bytes, user: str, uri: str) -> Heard:
-    """The message once as it stands, and once more with credentials: the answer to the second."""
+    """The message once as it stands, and once more with credentials: the answer to the second.
+
+    By another Call-ID than it had: over TCP it would be a copy of what came over UDP (RFC 3261 §8.2.2.2).
+    """
+    data = re.sub(rb"(?im)^((?:call-id|i)[ \t]*:\s*)", rb"\g<1>n%d-" % next(_numbers), data, count=1)
     once = renamed(data)
     challenge = stand.ask_bytes(end, once)
     line = credentials(challenge, user, uri).encode()
