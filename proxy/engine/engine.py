@@ -215,7 +215,7 @@ class Engine(TransactionUser):
             status, phrase, extra = objection
             core.answer(txn, status, phrase, now, extra)
             return
-        routed, token, flow_token, seal = take_own_routes(core, request)
+        routed, token, flow_token, seal = take_own_routes(core, request, source)
         if request.to_tag:
             indialog.on_request(core, txn, source, routed, token, flow_token, seal, now)
         elif request.method != "REGISTER" or not self.registrar.on_register(txn, now, source):
@@ -225,7 +225,7 @@ class Engine(TransactionUser):
         """TransactionUser."""
         if request.hops == 0:
             return
-        _, token, _, _ = take_own_routes(self.core, request)
+        _, token, _, _ = take_own_routes(self.core, request, flow)
         indialog.on_ack(self.core, request, token, now)
 
     def on_cancel(self, txn: ServerTransaction, invite: ServerTransaction | None, now: float) -> None:

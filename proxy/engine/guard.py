@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.engine.abuse import Ban, BanCause, Dropped
 from proxy.engine.effects import Shun, Suspicious, Unshun
 from proxy.sip.headers import parse_auth, parse_name_addr
-from proxy.sip.uri import parse_uri, same_host
+from proxy.sip.uri import parse_uri, same_host, target_of
 
 if TYPE_CHECKING:
     from config.guard import Rate
@@ -249,7 +249,7 @@ class Guard:
         uris = (
             parse_uri(text) for one in self._core.snapshot.catalog.trunks.values() for text in one.targets
         )
-        return any(uri is not None and same_host(uri.host, host) for uri in uris)
+        return any(uri is not None and same_host(target_of(uri) or "", host) for uri in uris)
 
     def unban(self, host: str) -> None:
         """events.Unban: by an operator; "" = everybody. What the address did before is forgotten."""

@@ -12,7 +12,7 @@ from proxy.engine.lines import remove_all
 from proxy.engine.seal import seal_in
 from proxy.sip.headers import drop_first_value, parse_name_addr, place_of, split_list
 from proxy.sip.message import Request
-from proxy.sip.uri import parse_uri, request_uri
+from proxy.sip.uri import SipUri, parse_uri, request_uri, target_of, without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,9 @@ def _hop(text: str) -> tuple[str, str, int, bool] | None:
     uri = parse_uri(text)
     if uri is None:
         return None
-    host = uri.host
+    host = target_of(uri)
+    if host is None:
+        return None
     # RFC 3261 §19.1.2: 5061 is the port of TLS.
     transport = (uri.params.get("transport") or "").upper()
     if uri.scheme == "sips":
@@ -135,16 +137,16 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     return target
 
 
-def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str, str]:
-    """RFC 3261 §16.4: undo strict routing, remove the Route values that name us.
+def take_own_routes(core: Core, request: Request, source: Flow) -> tuple[bool, str, str, str]:
+    """RFC 3261 §16.4: undo strict routing, remove a maddr and the Route values that name us.
 
     Returns whether there was any, and of what we wrote into them, "" where it is not there: the call token, the flow
     token, the seal.
     """
     token = flow_token = seal = ""
     routed = False
-    uri = parse_uri(request.uri) if ";lr" in request.uri else None
-    if uri is not None and (uri.host, uri.port or 5060) in core.own:
+    uri = parse_uri(request.uri) if ";" in request.uri else None
+    if uri is not None and "lr" in uri.params and (uri.host, uri.port or 5060) in core.own:
         # RFC 3261 §16.4: "the Request-URI … contains a value this proxy previously placed into a Record-Route":
         # a strict router sent it; the real Request-URI is the last Route value.
         found = _TOKEN.search(request.uri)
@@ -155,6 +157,9 @@ def take_own_routes(core: Core, request: Request) -> tuple[bool, str, str, str]:
         seal = seal_in(request.uri)
         routed = True
         _restore_request_uri(request)
+        uri = parse_uri(request.uri)
+    if uri is not None and uri.params.get("maddr"):
+        _strip_own_maddr(core, request, uri, source)
     keys = request.keys
     while (at := place_of(keys, "route")) >= 0:
         line = request.lines[at]
@@ -182,6 +187,26 @@ def _names_us(core: Core, value: str) -> bool:
     route = parse_name_addr(values[0]) if values else None
     uri = parse_uri(route.uri) if route is not None else None
     return uri is not None and core.is_own(uri.host, uri.port)
+
+
+def _strip_own_maddr(core: Core, request: Request, uri: SipUri, source: Flow) -> None:
+    """RFC 3261 §16.4: a maddr that is us, where the request came "using the port and transport indicated (explicitly or
+    by default) in the Request-URI", goes, and "any non-default port or transport parameter"."""
+    found = _hop(request.uri)
+    host = target_of(uri)
+    if found is None or host is None:
+        return
+    asked, _, port, _ = found
+    asked = asked or "UDP"
+    default = 5061 if asked == "TLS" else 5060
+    port = port or default
+    local = source.local
+    # RFC 7118 §5.2: in URIs WebSocket is "ws", with TLS below it or not.
+    came_so = local.transport == asked or (asked == "WS" and local.transport == "WSS")
+    if not came_so or local.port != port or not core.is_own(host, port):
+        return
+    names = ("maddr",) if asked == "UDP" else ("maddr", "transport")
+    request.uri = without(request_uri(request.uri), *names, port=uri.port is None or port == default)
 
 
 def _restore_request_uri(request: Request) -> None:

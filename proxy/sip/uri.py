@@ -30,6 +30,7 @@ _SIP_URI: Final = re.compile(
     rf"(?:\?((?:[{UNRESERVED}\[\]/?:+$=&]|{ESCAPED})+))?",
     re.IGNORECASE,
 )
+_HOST: Final = re.compile(HOST)
 _SCHEME: Final = re.compile(rf"([A-Za-z][{ALNUM}+.\-]*+):")
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = re.compile(f"[{UNRESERVED}]")
@@ -205,13 +206,29 @@ def request_uri(text: str) -> str:
         return text
     if uri.headers:
         text = text[: -len(uri.headers) - 1]
-    if "method" in uri.params:
-        # What looks like a parameter may also stand in the user part.
-        start = text.rfind("@") + 1
-        host, *params = text[start:].split(";")
-        kept = [param for param in params if param.partition("=")[0].lower() != "method"]
-        text = text[:start] + ";".join([host, *kept])
-    return text
+    return without(text, "method") if "method" in uri.params else text
+
+
+def without(text: str, *names: str, port: bool = True) -> str:
+    """A sip URI that parses and has no headers, without the parameters of these names; not `port`: nor its port."""
+    # What looks like a parameter may also stand in the user part.
+    start = text.rfind("@") + 1
+    host, *params = text[start:].split(";")
+    if not port and not host.endswith("]"):
+        host = host.rpartition(":")[0] or host
+    kept = [param for param in params if param.partition("=")[0].lower() not in names]
+    return text[:start] + ";".join([host, *kept])
+
+
+def target_of(uri: SipUri) -> str | None:
+    """Where it leads, RFC 3263 §4: "the value of the maddr parameter of the URI, if present", else its host.
+
+    Lower-case, an IPv6 reference in brackets; None: its maddr is no host.
+    """
+    maddr = uri.params.get("maddr")
+    if not maddr:
+        return uri.host
+    return maddr.lower() if len(maddr) <= HOST_MAX and _HOST.fullmatch(maddr) else None
 
 
 def unescape(text: str) -> str:
