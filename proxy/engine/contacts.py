@@ -108,8 +108,15 @@ def grant(core: Core, registration: Registration) -> Answer | Go:
     """Our own registrar's part: no interval is too brief, none too long."""
     request = registration.request
     registration.path = request.all_values("path") if "path" in request.keys else []
-    if any(parse_name_addr(value) is None or "<" not in value for value in registration.path):
-        return Answer(400, "Bad Path")
+    for value in registration.path:
+        hop = parse_name_addr(value)
+        uri = parse_uri(hop.uri) if hop is not None and "<" in value else None
+        if uri is None:
+            return Answer(400, "Bad Path")
+        if "lr" not in uri.params:
+            # RFC 3327 §4: "such values MUST include the loose-routing indicator parameter ";lr"". RFC 3261 §16.6 step
+            # 6: whom a request is made to visit has to be a loose router.
+            return Answer(400, "Path Wants lr")
     flows = is_first_hop(registration) or _has_ob(registration.path)
     asked = read_contacts(core, registration, flows)
     if isinstance(asked, Answer):

@@ -12,9 +12,10 @@ from proxy.engine.bindings import Binding, to_record
 from proxy.engine.effects import AskBindings
 from proxy.engine.events import BindingsFound, FlowFailed, RegisterDecided
 from proxy.sip.flow import Flow
-from proxy.sip.message import Request
+from proxy.sip.message import Request, Response
 from tests.engine.registering import World as Registering
 from tests.engine.registering import ask_in, binding_in, response_in
+from tests.engine.test_passing import Stand
 from tests.engine.world import WALL, Phone, World
 
 DEVICE = '+sip.instance="<urn:uuid:1>"'
@@ -95,7 +96,15 @@ class TestBehindAProxy:
         assert response.values("require") == ["outbound"]
 
     def test_a_path_that_cannot_be_read_is_refused(self) -> None:
-        assert response_in(Registering().register(self.CONTACT, self.VIA, "Path: nonsense")).status == 400
+        for path in ("nonsense", "<tel:+4930;lr>", "sip:192.0.2.99;lr"):
+            assert response_in(Registering().register(self.CONTACT, self.VIA, f"Path: {path}")).status == 400
+
+    @pytest.mark.rfc3261("16.6-22")
+    def test_a_path_by_a_strict_router_is_refused_in_words(self) -> None:
+        loose, strict = "<sip:192.0.2.98;lr>", "<sip:192.0.2.99>;lr"
+        for path in (f"Path: {strict}, {loose}", f"Path: {loose}, {strict}"):
+            refused = response_in(Registering().register(self.CONTACT, self.VIA, path))
+            assert (refused.status, refused.reason) == (400, "Path Wants lr")
 
 
 def binding(flow: Flow, updated: float = 0.0, number: str = "", path: str = "") -> str:
@@ -172,6 +181,28 @@ def test_a_call_takes_the_path_that_was_registered(world: World) -> None:
     [invite] = edge.requests()
     assert invite.uri == "sip:bob@10.0.0.5:5062"
     assert invite.values("route") == ["<sip:tok@203.0.113.5;lr;ob>"]
+
+
+@pytest.mark.rfc3261("16.6-23")
+def test_the_path_of_the_called_goes_before_the_route_that_the_account_may_keep(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.registered()
+    record = binding(stand.phone.flow, path="<sip:tok@203.0.113.7;lr>")
+    stand.world.auto = lambda leg: Admitted(leg.lease, [record] if leg.aor else None)
+    stand.phone.request(
+        "INVITE",
+        "sip:bob@192.0.2.1:5060",
+        "out",
+        1,
+        "<sip:alice@pbx.example.net>;tag=a",
+        "<sip:bob@192.0.2.1>",
+        "Contact: <sip:alice@10.0.0.5:5062>",
+        "Route: <sip:192.0.2.1:5060;lr>, <sip:192.0.2.20;lr;home>",
+    )
+    trying, invite = stand.phone.got()
+    assert isinstance(trying, Response)
+    assert isinstance(invite, Request)
+    assert invite.all_values("route") == ["<sip:tok@203.0.113.7;lr>", "<sip:192.0.2.20;lr;home>"]
 
 
 class TestSubscriptions:
