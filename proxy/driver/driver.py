@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, cast
 
@@ -203,6 +203,9 @@ class Driver:
 
     def flow_failed(self, flow: Flow) -> None:
         self.feed(FlowFailed(flow))
+
+    def in_use(self) -> Collection[Flow]:
+        return self._engine.core.stack.flows_in_use()
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         self.feed(FramingFailed(flow, error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from proxy.sip.flow import Flow
@@ -22,6 +23,9 @@ class Sink(Protocol):
 
     def flow_failed(self, flow: Flow) -> None:
         """Nothing can be sent to this peer: refused, unreachable, connection broken or never opened."""
+
+    def in_use(self) -> Collection[Flow]:
+        """The flows of connections that a transaction goes by; asked before any of them is closed as idle."""
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         """The stream cannot be cut into messages any more; it is closed once the sink has had its say."""

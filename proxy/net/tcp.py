@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
+from collections.abc import Collection
 from typing import Any
 
 from config.listen import SECURE, WEBSOCKET, WebSocket
@@ -293,10 +295,20 @@ class TcpSocket:
     def _sweep(self) -> None:
         """Close what has been idle too long, and abort what was closed a sweep ago and still has bytes to write."""
         proof_max = min(PROOF_TIMEOUT, self._idle_max)
+        in_use: Collection[Flow] | None = None
         for connection in list(self._by_number.values()):
             if connection.transport.is_closing():
                 connection.transport.abort()
                 continue
-            if connection.idled(self._period) >= (self._idle_max if connection.proven else proof_max):
-                connection.end()
+            idle = connection.idled(self._period)
+            if idle < (self._idle_max if connection.proven else proof_max):
+                continue
+            if idle < math.inf:
+                if in_use is None:
+                    in_use = self._sink.in_use()
+                # RFC 3261 §18: kept for "the longest amount of time the element would need in order to bring a
+                # transaction from instantiation to the terminated state".
+                if connection.flow in in_use or connection.shared in in_use:
+                    continue
+            connection.end()
         self._sweeper = self._loop.call_later(self._period, self._sweep)

@@ -260,6 +260,12 @@ class Stack:
         for txn in failed:
             self._client(txn, TRANSPORT_ERROR, now)
 
+    def flows_in_use(self) -> set[Flow]:
+        """The connections that transactions of either side go by. Walks all there are: not for each message."""
+        clients = [*self._clients.values(), *self._cancels.values()]
+        flows = {txn.flow for txn in clients if txn.plan.reliable}
+        return flows | {txn.flow for txn in self._servers.values() if txn.plan.reliable}
+
     # The machines
 
     def _client(

@@ -9,9 +9,12 @@ import pytest
 from policies.lease import Outcome
 from policies.verdicts import Admitted
 from proxy.engine.bindings import Binding, to_record
+from proxy.engine.core import LocalText
 from proxy.engine.effects import AskBindings, AskName
 from proxy.engine.events import BindingsFound, FlowFailed
-from proxy.sip.flow import Flow
+from proxy.engine.targets import hop_of
+from proxy.sip.flow import Flow, Local
+from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request, Response
 from tests.certificates import Authority
 from tests.engine.world import CALLGATE, Phone, World, set_up
@@ -319,3 +322,31 @@ def test_a_sips_route_is_taken_over_tls_or_not_at_all(world: World, host: str) -
         world.advance(0.1)
         assert caller.statuses() == [500]
     assert not callee.got()
+
+
+@pytest.mark.rfc3261("18.2.1-1")
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "wss"])
+def test_what_we_hand_out_leads_to_a_listener_by_rfc_3263(tmp_path: Path, transport: str) -> None:
+    """With port and transport in each URI, DNS has no say in them: whose address a name has is all it is asked."""
+    world = World(tmp_path)
+    caller = Phone(world, "192.0.2.10", "alice", 40000, getattr(world, transport))
+    provider = Phone(world, "192.0.2.20", "provider")
+    caller.invite("sip:4930@example.com")
+    [invite] = provider.requests()
+    listeners = {
+        (table.local.transport, table.local.host, table.local.port) for table in world.engine.core.flows
+    }
+    handed_out = invite.all_values("record-route")
+    assert len(handed_out) == (1 if transport == "udp" else 2)
+    for value in handed_out:
+        route = parse_name_addr(value)
+        assert route is not None
+        target = hop_of(world.engine.core, route.uri, route.uri)
+        assert target is not None
+        # RFC 7118 §5.2: in URIs WebSocket is "ws", with TLS below it or not.
+        asked = "WSS" if target.transport == "WS" else target.transport
+        assert (asked, target.host, target.port) in listeners
+    named = LocalText(Local("TCP", "sip.example.com", 5070, 4)).route_prefix
+    target = hop_of(world.engine.core, named.removeprefix("<"), "")
+    assert target is not None
+    assert target.question == ("sip.example.com", 5070, "TCP", False)

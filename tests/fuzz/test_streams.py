@@ -86,6 +86,9 @@ class Side:
     def flow_failed(self, flow: Flow) -> None:
         pass
 
+    def in_use(self) -> set[Flow]:
+        return set()
+
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         pass
 

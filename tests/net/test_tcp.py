@@ -284,6 +284,36 @@ def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
     run(main())
 
 
+@pytest.mark.rfc3261("18-1")
+def test_an_idle_connection_is_kept_while_a_transaction_goes_by_it() -> None:
+    async def main() -> None:
+        async with Net(("TCP", "127.0.0.1"), bounds=Bounds(connection_idle=10.0)) as net, Server() as server:
+            clock = Clockwork(net)
+            reader, writer = await asyncio.open_connection(*net.address())
+            writer.write(message())
+            await net.sink.until(lambda: len(net.sink.messages) == 1)
+            accepted = net.sink.messages[0][1]
+            dialled = net.flow("127.0.0.1", server.port)
+            net.send(dialled, b"request")
+            there, _ = await server.streams.get()
+            assert await there.readexactly(7) == b"request"
+            net.sink.used = {accepted, dialled}
+            clock.sweep(100)
+            net.send(accepted, b"late answer")
+            assert await reader.readexactly(11) == b"late answer"
+            net.sink.used = {dialled}
+            clock.sweep(6)
+            assert await reader.read() == b""
+            net.send(dialled, b"again")
+            assert await there.readexactly(5) == b"again"
+            net.sink.used = set()
+            clock.sweep(6)
+            assert await there.read() == b""
+            writer.close()
+
+    run(main())
+
+
 def test_after_close_nothing_is_told_and_the_port_is_free() -> None:
     async def main() -> None:
         async with Net(("TCP", "127.0.0.1")) as net:

@@ -40,6 +40,7 @@ class Recorder:
     def __init__(self, on_message: Callable[[bytes, Flow], None] | None = None) -> None:
         self.messages: list[tuple[bytes, Flow]] = []
         self.failed: list[Flow] = []
+        self.used: set[Flow] = set()
         self.unframed: list[tuple[Flow, ParseError]] = []
         self.on_message = on_message
         self._changed = asyncio.Event()
@@ -53,6 +54,9 @@ class Recorder:
     def flow_failed(self, flow: Flow) -> None:
         self.failed.append(flow)
         self._changed.set()
+
+    def in_use(self) -> set[Flow]:
+        return self.used
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         self.unframed.append((flow, error))

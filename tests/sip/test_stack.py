@@ -207,6 +207,27 @@ def test_a_failed_connection_fails_what_is_pending_on_it_and_nothing_else() -> N
     assert world.terminated()
 
 
+@pytest.mark.rfc3261("18-1")
+def test_a_connection_is_in_use_until_the_last_transaction_by_it_has_terminated() -> None:
+    world = World("TCP")
+    other = Flow("TCP", "198.51.100.7", 5060, LOCAL_TCP, 2)
+    assert not world.stack.flows_in_use()
+    world.receive(request("INVITE"))
+    respond(world, 180)
+    world.stack.send("INVITE", wire(request("INVITE")), "z9hG4bK1", other, None, world.now)
+    assert world.stack.flows_in_use() == {world.flow, other}
+    world.receive(response(180))
+    world.until(300)
+    assert world.stack.flows_in_use() == {world.flow, other}
+    # An answer ends nothing yet: the ACK is to come by it, and a repeated answer.
+    respond(world, 486)
+    world.receive(response(200))
+    assert world.stack.flows_in_use() == {world.flow, other}
+    world.until(400)
+    assert not world.stack.flows_in_use()
+    assert not World().stack.flows_in_use()
+
+
 def test_an_unreachable_udp_peer_fails_what_is_pending_with_it_and_nothing_else() -> None:
     world, other = World(), World()
     world.stack.send("INVITE", b"INVITE", "z9hG4bK1", world.flow, None, world.now)
