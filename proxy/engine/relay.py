@@ -32,8 +32,8 @@ _OPTIONS: Final = (
     "Accept-Encoding: identity",
     "Supported: path, outbound",
 )
-_DIALOG_FORMING: Final = ("SUBSCRIBE", "REFER", "NOTIFY")
-"""RFC 6665 §4.2, RFC 3515 §2.4: their dialogs need us on the way back, too."""
+_NO_DIALOG: Final = ("MESSAGE", "OPTIONS", "PUBLISH", "INFO", "PRACK", "UPDATE", "BYE", "REGISTER")
+"""Methods known to begin no dialog. SUBSCRIBE, REFER and NOTIFY do (RFC 6665 §4.2, RFC 3515 §2.4)."""
 
 
 def to_ourselves(core: Core, txn: ServerTransaction, now: float) -> None:
@@ -79,7 +79,9 @@ def relay(
     context = Context(txn, request, source)
     context.breadth = breadth.take(request)
     context.loop_hash = loop_hash_of(request)
-    if request.method in _DIALOG_FORMING:
+    if request.method not in _NO_DIALOG:
+        # RFC 3261 §16.6 step 4: on "every request with a method it does not understand since that method may have
+        # dialog semantics". Its dialog needs us on the way back, too.
         context.record_route = ">"
         context.seal = seal.parameter(core, request.call_id)
     txn.user = context

@@ -208,11 +208,11 @@ def test_the_path_of_the_called_goes_before_the_route_that_the_account_may_keep(
 class TestSubscriptions:
     """Dialogs without a call: their Record-Route says where the clients are."""
 
-    def subscribe(self, world: World) -> tuple[Phone, Phone, Request]:
+    def subscribe(self, world: World, method: str = "SUBSCRIBE") -> tuple[Phone, Phone, Request]:
         pbx = Phone(world, "192.0.2.10", "alice")
         bob = Phone(world, "203.0.113.5", "bob", 40000)
         pbx.request(
-            "SUBSCRIBE",
+            method,
             "sip:bob@example.com",
             "s1",
             1,
@@ -257,6 +257,20 @@ class TestSubscriptions:
             f"Route: {upper}, {lower}",
         )
         assert [one.method for one in pbx.requests()] == ["NOTIFY"]
+
+    @pytest.mark.rfc3261("16.6-20")
+    @pytest.mark.parametrize("method", ["NEWMETHOD", "REFER", "NOTIFY"])
+    def test_a_method_that_nobody_knows_may_begin_one(self, world: World, method: str) -> None:
+        pbx, bob, request = self.subscribe(world, method)
+        routes = ", ".join(request.all_values("record-route"))
+        sender, to = "<sip:bob@example.com>;tag=b", "<sip:alice@example.com>;tag=a"
+        bob.request("ANOTHER", "sip:alice@192.0.2.10", "s1", 1, sender, to, f"Route: {routes}")
+        assert [one.method for one in pbx.requests()] == ["ANOTHER"]
+
+    @pytest.mark.parametrize("method", ["MESSAGE", "OPTIONS", "PUBLISH"])
+    def test_a_method_known_to_begin_none_gets_no_way_back(self, world: World, method: str) -> None:
+        _, _, request = self.subscribe(world, method)
+        assert not request.has("record-route")
 
     @pytest.mark.parametrize("seal", ["", ";s=0123456789abcdef", ";c=0123456789abcdef"])
     @pytest.mark.parametrize("method", ["MESSAGE", "NOTIFY", "INFO", "REFER", "OPTIONS"])

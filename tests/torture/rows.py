@@ -242,6 +242,9 @@ def _aftermath(stand: Stand, row: Row, before: int) -> None:
 # What forwarding may change -----------------------------------------------------------------------------------------
 
 
+_BEGIN_NONE = ("OPTIONS", "MESSAGE", "REGISTER")
+
+
 def _unfaithful(case: Case, heard: Heard, stand: Stand) -> list[str]:
     """What has not arrived as it was sent."""
     sent, got = parse(case.data), parse(heard.data)
@@ -259,11 +262,13 @@ def _unfaithful(case: Case, heard: Heard, stand: Stand) -> list[str]:
     routed = f"sip:{user_of(case)}@{stand.callee.host}:{stand.callee.port}"
     if got.uri not in ((sent.uri,) if sent.to_tag else (routed, f"sip:user@{stand.callee.host}")):
         wrong.append(f"Request-URI became {got.uri}")
-    # Ours on top: Via, and for an INVITE one Record-Route, two when the transport changes (RFC 5658).
+    # Ours on top: Via, and for an INVITE one Record-Route, two when the transport changes (RFC 5658); two for a method
+    # that nobody knows, which may begin a dialog as well (RFC 3261 §16.6 step 4).
+    begins = not sent.to_tag and got.method not in _BEGIN_NONE
     ours = 1
     while got.keys[ours] == "record-route":
         ours += 1
-    if got.keys[0] != "via" or (got.method == "INVITE") != (ours > 1):
+    if got.keys[0] != "via" or begins != (ours > 1):
         wrong.append(f"on top: {got.keys[:4]}")
     before, after = _shown(sent, 0), _shown(got, ours)
     if before != after:
