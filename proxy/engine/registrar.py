@@ -144,6 +144,7 @@ class Registrar:
         return passing.begin(self._core, registration)
 
     def _merged(self, registration: Registration) -> Answer | Go:
+        # §8.2.2.2: of what comes more than once the first is processed.
         return Answer(*LOOP_DETECTED) if merged(self._core, registration.txn) else Go.CONTINUE
 
     def _require(self, registration: Registration) -> Answer | Go:
