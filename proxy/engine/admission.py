@@ -336,7 +336,7 @@ def cancelled(core: Core, call: Call, now: float) -> None:
 def _gone(core: Core, call: Call, now: float) -> None:
     """The verdict came for a call that is over. SPEC §3: an admitted INVITE that the caller cancels is a failure."""
     all_taken = call.leg_index == len(call.legs)
-    calls.release(core, call, Outcome.FAIL if all_taken else Outcome.VOID)
+    calls.release(core, call, Outcome.FAIL if all_taken else Outcome.VOID, now)
     call.state = CallState.ENDED
     record = call.record
     if not record.cut:
@@ -366,7 +366,7 @@ def _challenge_again(core: Core, call: Call, now: float) -> None:
     txn = call.txn
     assert txn is not None
     challenge(core, txn, True, now)
-    calls.release(core, call, Outcome.VOID)
+    calls.release(core, call, Outcome.VOID, now)
     call.state = CallState.ENDED
     calls.forget(core, call)
 

@@ -8,6 +8,7 @@ the call is counted once and every dialog of it is ended.
 from __future__ import annotations
 
 import enum
+from math import inf
 from typing import TYPE_CHECKING
 
 from policies.lease import Leg
@@ -146,7 +147,7 @@ class Call:
         self.cut_reason: Reason | None = None
         self.dialogs: list[Dialog] = []
         self.deadline: TimerHandle | None = None
-        """call_duration's end."""
+        """call_duration's end; before the answer where a leg of it was answered in another call (replaces.py)."""
         self.media: Media | None = None
         """Set where its media go through rtpengine (media.py)."""
         self.handover: Handover | None = None
@@ -178,7 +179,7 @@ class Handover:
 class Running:
     """One payer's legs in one mode on this instance, from the question for their leases until these are given back."""
 
-    __slots__ = ("exhaustion", "legs", "limits", "version")
+    __slots__ = ("exhaustion", "exhausts_at", "legs", "limits", "version")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -187,5 +188,7 @@ class Running:
         """By lease."""
         self.exhaustion: TimerHandle | None = None
         """Rings when the answered ones have used their total_duration up."""
+        self.exhausts_at = inf
+        """When that is; past while a late timer has not rung yet."""
         self.version = 0
         """Of the plan that `exhaustion` is of: Redis time in ms."""

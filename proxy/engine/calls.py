@@ -114,7 +114,10 @@ def _first_answer(core: Core, call: Call, dialog: Dialog, status: int, now: floa
 
 
 def plan_end(core: Core, call: Call, now: float) -> None:
-    """The answered call is held to its limits on duration."""
+    """The call is held to the call_duration of its answered legs."""
+    if call.deadline is not None:
+        core.timers.cancel(call.deadline)
+        call.deadline = None
     end = end_of(call.legs)
     if end is not None:
         call.deadline = core.timers.at(max(now, end), core.on_call_duration, call, 0)
@@ -125,7 +128,7 @@ def end_of(legs: tuple[Leg, ...]) -> float | None:
     end: float | None = None
     for leg in legs:
         limit = leg.limits.call_duration
-        if limit is not None and limit.applies(leg.direction):
+        if limit is not None and leg.answered and limit.applies(leg.direction):
             at = leg.answered_at + limit.value / 1000
             if end is None or at < end:
                 end = at
@@ -184,10 +187,13 @@ def refresh_target(context: Context, response: Response) -> None:
 # The end -------------------------------------------------------------------------------------------------------------
 
 
-def release(core: Core, call: Call, outcome: Outcome) -> None:
+def release(core: Core, call: Call, outcome: Outcome, now: float) -> None:
     """Give every lease that was taken back, once."""
     if call.handover is not None:
-        replaces.over(call, call.handover)
+        heir = replaces.over(call, call.handover)
+        if heir is not None:
+            # It may ring for longer than what it holds now may last.
+            plan_end(core, heir, now)
     if call.media is not None:
         media.stop(core, call.media, call)
     deadline = call.deadline
@@ -217,7 +223,7 @@ def failed(core: Core, call: Call, status: int, now: float) -> None:
         return
     # SPEC §3: challenges are neither success nor failure, whoever asks them.
     outcome = Outcome.VOID if status in (401, 407) else Outcome.FAIL
-    release(core, call, outcome)
+    release(core, call, outcome, now)
     call.state = CallState.ENDED
     record = call.record
     record.status = status
@@ -235,7 +241,7 @@ def ended(core: Core, call: Call, by_caller: bool, cause: str, now: float) -> No
     """An answered call whose last dialog is gone."""
     if call.state is not CallState.ANSWERED:
         return
-    release(core, call, Outcome.SUCCESS)
+    release(core, call, Outcome.SUCCESS, now)
     call.state = CallState.ENDED
     record = call.record
     record.outcome = "success"
@@ -247,7 +253,7 @@ def ended(core: Core, call: Call, by_caller: bool, cause: str, now: float) -> No
 
 def refused(core: Core, call: Call, reason: Reason, status: int, now: float) -> None:
     """A limit or policy of ours said no: what was taken for other legs goes back as if it never was."""
-    release(core, call, Outcome.VOID)
+    release(core, call, Outcome.VOID, now)
     call.state = CallState.ENDED
     record = call.record
     record.reason = reason.value
@@ -262,7 +268,7 @@ def unreached(core: Core, call: Call, status: int, now: float) -> None:
     """Admitted, and then none of the callee's contacts could be sent to: as if it had been found out before."""
     if call.state >= CallState.CUTTING:
         return
-    release(core, call, Outcome.VOID)
+    release(core, call, Outcome.VOID, now)
     call.state = CallState.ENDED
     call.record.reason = Reason.NOT_REGISTERED.value
     finish_record(core, call, call.record.decision, "rejected", status, now)

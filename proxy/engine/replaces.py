@@ -113,15 +113,16 @@ def hand_over(core: Core, call: Call, now: float) -> None:
     core.timers.after(64 * core.snapshot.config.timers.t1, core.on_replaced, handover, 0, now)
 
 
-def over(call: Call, handover: Handover) -> None:
-    """One of the two calls ends, and gives back what it holds."""
+def over(call: Call, handover: Handover) -> Call | None:
+    """One of the two calls ends, and gives back what it holds. Returns the other one where it holds that now."""
     if handover.done:
-        return
+        return None
     if call is handover.donor:
         # The other one goes on, and needs what this one held.
         _pass_on(handover)
-    else:
-        handover.donor.handover = call.handover = None
+        return handover.heir
+    handover.donor.handover = call.handover = None
+    return None
 
 
 def _pass_on(handover: Handover) -> None:

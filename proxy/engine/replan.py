@@ -19,7 +19,7 @@ from policies.reasons import Reason
 from proxy.engine import calls, teardown
 from proxy.engine.call import Call, CallState, Running
 from proxy.engine.effects import LimitsChanged
-from proxy.engine.running import NEXT_TURN, PLANS_CHANGE, expect_change
+from proxy.engine.running import NEXT_TURN, PLANS_CHANGE, expect_change, plan_exhaustion
 
 if TYPE_CHECKING:
     from proxy.engine.core import Core
@@ -74,6 +74,8 @@ def budget_used_up(core: Core, running: Running, now: float) -> None:
         total = running.limits.total_duration
         if leg.answered and total is not None and total.applies(leg.direction):
             _cut(core, leg, Reason.TOTAL_DURATION, now)
+    # What is answered from here on may be in another window: that is for the store to say.
+    running.exhausts_at = inf
 
 
 def _replan(core: Core, running: Running, now: float) -> None:
@@ -94,8 +96,7 @@ def _replan(core: Core, running: Running, now: float) -> None:
     core.out.append(LimitsChanged(new))
     if running.exhaustion is not None and _is_wider(old.total_duration, new.total_duration):
         # Until the store has planned anew, the old moment would end calls too early.
-        core.timers.cancel(running.exhaustion)
-        running.exhaustion = None
+        plan_exhaustion(core, running, inf)
     if new.call_duration != old.call_duration:
         for leg in legs:
             _move_end(core, leg, now)
@@ -125,11 +126,8 @@ def _is_wider(old: Limit | None, new: Limit | None) -> bool:
 
 def _move_end(core: Core, leg: Leg, now: float) -> None:
     call = leg.call
-    if not isinstance(call, Call) or call.state is not CallState.ANSWERED:
+    if not isinstance(call, Call) or call.state > CallState.ANSWERED:
         return
-    if call.deadline is not None:
-        core.timers.cancel(call.deadline)
-        call.deadline = None
     end = calls.end_of(call.legs)
     if end is not None and end <= now:
         teardown.cut(core, call, Reason.CALL_DURATION, now)

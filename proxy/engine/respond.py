@@ -153,7 +153,13 @@ def _success(core: Core, context: Context, branch: Branch, response: Response, n
         # The one we no longer waited for was only slow: it has the call, and what was tried instead is cancelled.
         first, branch.given_up, branch.status = True, False, response.status
     call = context.call
-    if call is not None and call.handover is not None and call.state is CallState.TRYING:
+    if (
+        call is not None
+        and call.state is CallState.TRYING
+        and (call.handover is not None or (call.legs and call.legs[0].answered))
+    ):
+        # Before the timer of a limit that is reached, where the loop is late.
+        teardown.cut_spent(core, call, now)
         replaces.hand_over(core, call, now)
     if branch.given_up or (call is not None and not calls.answered(core, call, branch, response, now)):
         teardown.late_answer(core, call, branch, response, now)

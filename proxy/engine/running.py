@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from policies.options import limit_text
+from policies.reasons import Reason
 from proxy.engine.call import Running
 
 if TYPE_CHECKING:
@@ -39,8 +41,7 @@ def leave(core: Core, leg: Leg) -> None:
     running = core.running.get(key)
     if running is None or running.legs.pop(leg.lease, None) is None or running.legs:
         return
-    if running.exhaustion is not None:
-        core.timers.cancel(running.exhaustion)
+    plan_exhaustion(core, running, inf)
     del core.running[key]
 
 
@@ -52,11 +53,33 @@ def plan_budget(
     if running is None or version < running.version or running.limits.total_duration is None:
         return
     running.version = version
+    plan_exhaustion(core, running, inf if exhausts_in is None else now + exhausts_in)
+
+
+def plan_exhaustion(core: Core, running: Running, at: float) -> None:
+    """`at`: engine time; inf: no moment is known."""
     if running.exhaustion is not None:
         core.timers.cancel(running.exhaustion)
         running.exhaustion = None
-    if exhausts_in is not None:
-        running.exhaustion = core.timers.at(now + exhausts_in, core.on_budget, running, 0)
+    running.exhausts_at = at
+    if at < inf:
+        running.exhaustion = core.timers.at(at, core.on_budget, running, 0)
+
+
+def spent(core: Core, legs: tuple[Leg, ...], now: float) -> tuple[Reason, str] | None:
+    """The limit on duration that an answered one of these legs has reached, and its value; timers may ring late."""
+    for leg in legs:
+        limits = leg.limits
+        each, total = limits.call_duration, limits.total_duration
+        if not leg.answered:
+            continue
+        if each is not None and each.applies(leg.direction) and leg.answered_at + each.value / 1000 <= now:
+            return Reason.CALL_DURATION, limit_text("call_duration", each)
+        if total is not None and total.applies(leg.direction):
+            running = core.running.get((limits.payer, limits.mode))
+            if running is not None and running.exhausts_at <= now:
+                return Reason.TOTAL_DURATION, limit_text("total_duration", total)
+    return None
 
 
 def expect_change(core: Core, at_unix: float, now: float) -> None:

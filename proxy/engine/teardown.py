@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from policies.lease import Outcome
 from policies.reasons import Reason, cut_text
 from proxy.engine import calls, credentials, within
-from proxy.engine.call import Call, CallState, Dialog, Handover, Peer
+from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.forward import Branch, cancel_all
 from proxy.engine.lines import raw_value
+from proxy.engine.running import spent
 from proxy.sip.grammar import CSEQ_MAX
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Response
@@ -52,27 +53,28 @@ def cut(core: Core, call: Call, reason: Reason, now: float) -> None:
     record.reason = reason.value
     record.cause = cut_text(reason)
     record.ended_by = "callgate"
+    handover = call.handover
     if state is CallState.ANSWERED:
         record.outcome = "success"
         call.state = CallState.CUTTING
-        handover = call.handover
-        calls.release(core, call, Outcome.SUCCESS)
+        calls.release(core, call, Outcome.SUCCESS, now)
         calls.write(core, call, now)
         _end_dialogs(core, call, now)
-        if handover is not None:
-            _cut_heir(core, call, handover, now)
-        return
-    _refuse_pending(core, call, reason, now)
+    else:
+        _refuse_pending(core, call, reason, now)
+    if handover is not None and handover.heir is not call:
+        # The call that was to take its place has its legs now, and may be over with them.
+        cut_spent(core, handover.heir, now)
 
 
-def _cut_heir(core: Core, call: Call, handover: Handover, now: float) -> None:
-    """The call that was to take its place has its leg now; it is not answered any more when that leg's time is over."""
-    heir = handover.heir
-    if heir is call or heir.state >= CallState.ANSWERED:
-        return
-    end = calls.end_of(handover.legs)
-    if end is not None and end <= now:
-        cut(core, heir, Reason.CALL_DURATION, now)
+def cut_spent(core: Core, call: Call, now: float) -> None:
+    """A call that is not answered holds legs that were, or borrows them: it is not answered after their limits."""
+    handover = call.handover
+    holder = call if handover is None else handover.donor
+    over = spent(core, holder.legs, now) if call.state < CallState.ANSWERED else None
+    if over is not None:
+        # Who lends them is cut as ever, and what borrows them after it.
+        cut(core, holder, over[0], now)
 
 
 def lost(core: Core, watch: Watch, reason: Reason, now: float) -> None:
@@ -90,7 +92,11 @@ def lost(core: Core, watch: Watch, reason: Reason, now: float) -> None:
 
 def _refuse_pending(core: Core, call: Call, reason: Reason, now: float) -> None:
     """SPEC §4: not yet answered: CANCEL downstream and a final error upstream."""
-    row, extra = core.refusal(reason, call.record.mode if reason is Reason.NO_PLAN else "", None)
+    limit = call.record.mode if reason is Reason.NO_PLAN else ""
+    over = spent(core, call.legs, now)
+    if over is not None and over[0] is reason:
+        limit = over[1]
+    row, extra = core.refusal(reason, limit, None)
     txn, context = call.txn, call.context
     if txn is not None and txn.pending:
         core.answer(txn, row.status, row.phrase, now, [*extra, _reason_line(core, reason)])

@@ -282,7 +282,10 @@ class Parties:
             self.soup.decide(leg, verdict)
 
     def wait(self, a: int, b: int, c: int) -> None:
-        self.soup.advance(SECONDS[a % len(SECONDS)])
+        if c & 1:
+            self.soup.lag(SECONDS[a % len(SECONDS)])
+        else:
+            self.soup.advance(SECONDS[a % len(SECONDS)])
 
     def fail(self, a: int, b: int, c: int) -> None:
         self.soup.handle(FlowFailed(self.flows[a % len(self.flows)]))

@@ -5,7 +5,7 @@
    admitted; when all is over, every lease that was admitted has been given back.
 3. No INVITE leaves that makes a call of which a leg is not admitted; none leaves within a dialog that is of no call.
 4. Each call leaves one record, and only one; a caller who was challenged again leaves none.
-5. No call runs longer than its call_duration, whatever passes within it.
+5. No call is answered after its call_duration or runs longer, whatever passes within it and however late the loop is.
 6. The tables agree with each other between any two events; when everybody has answered, every call is hung up, and
    64*T1 and more have gone by, no call, budget, transaction, timer or name that is waited for is left.
 
