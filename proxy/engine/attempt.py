@@ -1,4 +1,5 @@
-"""One REGISTER of ours (RFC 3261 §10.2): how it is written, and what its answer asks for."""
+"""One account registered elsewhere, and one REGISTER of ours for it (RFC 3261 §10.2): how it is written, where it goes,
+and what its answer asks for. When, says registrations.py."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from proxy.engine.contacts import HOUR, expires_of
 from proxy.engine.digest import answer as digest_answer
 from proxy.engine.digest import is_stale
 from proxy.engine.finding import find
-from proxy.engine.results import Result
+from proxy.engine.results import Result, State
 from proxy.engine.targets import hop_of
 from proxy.sip.headers import parse_delta, parse_name_addrs
 from proxy.sip.serialise import render
@@ -19,10 +20,11 @@ from proxy.sip.uri import escape_user
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from policies.catalog import Account, Registering
     from proxy.engine.core import Core, LocalText
-    from proxy.engine.registrations import Registration
     from proxy.sip.flow import Flow
     from proxy.sip.message import Response
+    from proxy.sip.timers import TimerHandle
 
 ANSWERS_MAX = 3
 """Challenges answered in one go: one is the rule, a stale nonce makes another."""
@@ -30,16 +32,77 @@ EXPIRES_MAX = 604_800
 """Seconds of Min-Expires that we go along with."""
 
 
+class Registration:
+    """One account's."""
+
+    __slots__ = (
+        "account",
+        "attempt",
+        "call_id",
+        "challenge",
+        "cseq",
+        "expires",
+        "expires_at",
+        "failures",
+        "handle",
+        "home",
+        "home_target",
+        "nc",
+        "reason",
+        "state",
+        "status",
+        "tag",
+        "targets",
+        "unsure",
+    )
+
+    def __init__(self, account: Account, call_id: str, tag: str) -> None:
+        self.account = account
+        self.state = State.STANDBY
+        self.call_id = call_id
+        """RFC 3261 §10.2: one for all REGISTERs of a client to a registrar, until it is started anew."""
+        self.tag = tag
+        self.cseq = 0
+        self.expires = self.registering.expires
+        """Seconds asked for: as configured, or more if the registrar wants more (423)."""
+        self.expires_at = 0.0
+        """When the registrar forgets us; 0 = it has not registered us."""
+        self.failures = 0
+        self.status = 0
+        """Of the last answer; 408 none at all, 503 no way to send."""
+        self.reason = ""
+        self.handle: TimerHandle | None = None
+        self.attempt: Attempt | None = None
+        self.challenge: tuple[str, bool] | None = None
+        """The last challenge and whether a proxy's: answered ahead while it holds (RFC 7616 §3.3)."""
+        self.nc = 0
+        self.targets: Sequence[str] = ()
+        """The trunk's that are left to try, the one it is sent to first."""
+        self.unsure = False
+        """A server that was tried in this go may have registered us: it did not answer, or not with a refusal."""
+        self.home: Flow | None = None
+        self.home_target = ""
+        """The server that registered us, and the trunk's target that led there."""
+
+    @property
+    def registering(self) -> Registering:
+        register = self.account.register
+        assert register is not None
+        return register
+
+
 class Attempt:
     """One REGISTER, and what was tried before it in the same go."""
 
-    __slots__ = ("answers", "expires", "flow", "lengthened", "user")
+    __slots__ = ("answers", "expires", "flow", "lengthened", "target", "user")
 
     def __init__(self, expires: int, flow: Flow | None = None, answers: int = 0) -> None:
         self.expires = expires
         """Seconds asked for; 0 takes the registration back."""
         self.flow = flow
-        """The server that asked for credentials; None = the trunk's target."""
+        """The server that asked for credentials, and where it was sent; None = to one of `target`, and not sent yet."""
+        self.target = ""
+        """The trunk's target that it goes to."""
         self.answers = answers
         """Challenges answered."""
         self.lengthened = False
@@ -65,7 +128,8 @@ def send(
     """Send it, after looking the registrar up if need be. `unsent`: no flow leads there."""
 
     def found(ways: Sequence[Flow], at: float) -> None:
-        reached(ways[0] if ways else None, at)
+        home = _home(core, registration)
+        reached(home if home in ways else ways[0] if ways else None, at)
 
     def reached(flow: Flow | None, at: float) -> None:
         if registration.attempt is not attempt:
@@ -78,19 +142,36 @@ def send(
     if attempt.flow is not None:
         reached(attempt.flow, now)
         return
-    register = registration.registering
-    trunk = core.snapshot.catalog.trunks.get(register.trunk)
-    texts = trunk.targets if trunk is not None else ()
-    if registration.target >= len(texts):
+    if not registration.targets:
         unsent(now)
         return
-    target = hop_of(core, texts[registration.target], f"sip:{register.domain}")
+    attempt.target = registration.targets[0]
+    target = hop_of(core, attempt.target, f"sip:{registration.registering.domain}")
     if target is None:
         unsent(now)
     elif target.flow is not None:
         reached(target.flow, now)
     else:
         find(core, target.question, found, now)
+
+
+def targets_of(core: Core, registration: Registration) -> Sequence[str]:
+    """The trunk's targets, in the order in which they are to be tried."""
+    trunk = core.snapshot.catalog.trunks.get(registration.registering.trunk)
+    if trunk is None:
+        return ()
+    texts = trunk.targets
+    # RFC 3261 §10.2.4: "The UA SHOULD send registration refreshes to the same network address as the original
+    # registration, unless redirected."
+    if _home(core, registration) is None or registration.home_target not in texts:
+        return texts
+    return (registration.home_target, *(text for text in texts if text != registration.home_target))
+
+
+def _home(core: Core, registration: Registration) -> Flow | None:
+    """The server that registered us last, unless it is out of order."""
+    home = registration.home
+    return home if home is not None and home not in core.reach.outages else None
 
 
 def _transmit(core: Core, registration: Registration, attempt: Attempt, flow: Flow, now: float) -> None:
@@ -137,7 +218,7 @@ def outcome_of(
     if status < 300:
         return None, Result.OK
     following = Attempt(attempt.expires, flow, attempt.answers)
-    following.lengthened = attempt.lengthened
+    following.lengthened, following.target = attempt.lengthened, attempt.target
     if status in (401, 407) and _answerable(core, registration, attempt, response):
         following.answers += 1
         return following, Result.REJECTED

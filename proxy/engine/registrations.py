@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from proxy.engine.attempt import Attempt, granted_by, outcome_of, send
+from proxy.engine.attempt import Attempt, Registration, granted_by, outcome_of, send, targets_of
 from proxy.engine.effects import AskTurn, GiveTurn
 from proxy.engine.results import Result, State
 from proxy.sip.headers import parse_retry_after
 
 if TYPE_CHECKING:
-    from policies.catalog import Account, Registering
     from proxy.engine.core import Core
     from proxy.engine.events import TurnDecided
     from proxy.sip.flow import Flow
@@ -36,57 +35,6 @@ PER_SECOND = 50.0
 """Accounts that begin to register in one second."""
 TURNS_IN_A_LIFE = 3
 """How often the turn is asked for within its life: one answer may be lost."""
-
-
-class Registration:
-    """One account's."""
-
-    __slots__ = (
-        "account",
-        "attempt",
-        "call_id",
-        "challenge",
-        "cseq",
-        "expires",
-        "expires_at",
-        "failures",
-        "handle",
-        "nc",
-        "reason",
-        "state",
-        "status",
-        "tag",
-        "target",
-    )
-
-    def __init__(self, account: Account, call_id: str, tag: str) -> None:
-        self.account = account
-        self.state = State.STANDBY
-        self.call_id = call_id
-        """RFC 3261 §10.2: one for all REGISTERs of a client to a registrar, until it is started anew."""
-        self.tag = tag
-        self.cseq = 0
-        self.expires = self.registering.expires
-        """Seconds asked for: as configured, or more if the registrar wants more (423)."""
-        self.expires_at = 0.0
-        """When the registrar forgets us; 0 = it has not registered us."""
-        self.failures = 0
-        self.status = 0
-        """Of the last answer; 408 none at all, 503 no way to send."""
-        self.reason = ""
-        self.handle: TimerHandle | None = None
-        self.attempt: Attempt | None = None
-        self.challenge: tuple[str, bool] | None = None
-        """The last challenge and whether a proxy's: answered ahead while it holds (RFC 7616 §3.3)."""
-        self.nc = 0
-        self.target = 0
-        """Which of the trunk's targets is tried."""
-
-    @property
-    def registering(self) -> Registering:
-        register = self.account.register
-        assert register is not None
-        return register
 
 
 class Turn:
@@ -186,13 +134,19 @@ class Registrations:
             # Another instance has it: we were away for longer than the turn lasts. It registers them anew.
             turn.ours = False
             for registration in turn.members.values():
-                self._stop(registration)
+                self._silence(registration)
                 registration.state = State.STANDBY
                 registration.expires_at = 0.0
+                registration.home = None
 
     def _begin(self, turn: Turn, now: float) -> None:
         rng = self._core.rng
-        waiting = [one for one in turn.members.values() if one.state is State.STANDBY]
+        leaving = {(old.registering.trunk, old.registering.username) for old in self._leaving}
+        waiting = [
+            one
+            for name, one in turn.members.items()
+            if one.state is State.STANDBY and one.attempt is None and (turn.trunk, name) not in leaving
+        ]
         for registration in waiting:
             registration.state = State.REGISTERING
             self._wait(registration, rng.random() * (len(waiting) - 1) / PER_SECOND, now)
@@ -204,8 +158,12 @@ class Registrations:
 
     def _due(self, registration: Registration, token: int, now: float) -> None:
         registration.handle = None
-        registration.target = 0
-        self._send(registration, Attempt(registration.expires), now)
+        self._go(registration, registration.expires, now)
+
+    def _go(self, registration: Registration, expires: int, now: float) -> None:
+        """To each of the servers, until one answers."""
+        registration.targets, registration.unsure = targets_of(self._core, registration), False
+        self._send(registration, Attempt(expires), now)
 
     def _send(self, registration: Registration, attempt: Attempt, now: float) -> None:
         registration.attempt = attempt
@@ -228,7 +186,9 @@ class Registrations:
             return
         registration.status, registration.reason = response.status, response.reason
         following, result = outcome_of(self._core, registration, attempt, response, flow)
-        if following is not None:
+        if self._unwanted(registration, attempt):
+            self._answered_late(registration, attempt, result, now)
+        elif following is not None:
             self._send(registration, following, now)
         elif result is Result.OK:
             self._registered(registration, attempt, response, now)
@@ -243,7 +203,10 @@ class Registrations:
                 status,
                 "no answer" if status == 408 else "no way there",
             )
-            self._not_registered(registration, attempt, Result.UNREACHABLE, None, now)
+            if self._unwanted(registration, attempt):
+                self._answered_late(registration, attempt, Result.UNREACHABLE, now)
+            else:
+                self._not_registered(registration, attempt, Result.UNREACHABLE, None, now)
 
     def _registered(
         self, registration: Registration, attempt: Attempt, response: Response, now: float
@@ -252,8 +215,9 @@ class Registrations:
         registration.attempt = None
         registration.failures = 0
         if not attempt.expires:
-            self._over(registration)
+            self._over(registration, now)
             return
+        registration.home, registration.home_target = attempt.flow, attempt.target
         # RFC 3261 §10.2.4: the interval is the registrar's to say.
         seconds = granted_by(self._core, registration, attempt, response)
         if not seconds:
@@ -273,16 +237,19 @@ class Registrations:
         response: Response | None,
         now: float,
     ) -> None:
-        trunk = self._core.snapshot.catalog.trunks.get(registration.registering.trunk)
-        registration.target += 1
-        if result is Result.UNREACHABLE and trunk is not None and registration.target < len(trunk.targets):
-            # The next of its servers, as for a call.
-            self._send(registration, Attempt(attempt.expires), now)
-            return
+        if result is Result.UNREACHABLE:
+            registration.unsure = registration.unsure or attempt.flow is not None
+            if attempt.flow is registration.home:
+                registration.home = None
+            registration.targets = registration.targets[1:]
+            if registration.targets:
+                # The next of its servers, as for a call.
+                self._send(registration, Attempt(attempt.expires), now)
+                return
         self._core.counters.registrations[result] += 1
         registration.attempt = None
         if not attempt.expires:
-            self._over(registration)
+            self._over(registration, now)
             return
         self._retry(registration, response, now)
 
@@ -300,28 +267,70 @@ class Registrations:
 
     # Taking back ------------------------------------------------------------------------------------------------------
 
-    def _stop(self, registration: Registration) -> None:
+    def _silence(self, registration: Registration) -> bool:
+        """Nothing more of it leaves. Returns whether a REGISTER is under way.
+
+        RFC 3261 §10.2: "UAs MUST NOT send a new registration … until they have received a final response from the
+        registrar for the previous one or the previous REGISTER request has timed out."
+        """
         if registration.handle is not None:
             self._core.timers.cancel(registration.handle)
             registration.handle = None
-        registration.attempt = None
+        if registration.attempt is not None and registration.attempt.flow is None:
+            # Its name is still being looked up.
+            registration.attempt = None
+        return registration.attempt is not None
 
     def _take_back(self, registration: Registration, now: float) -> None:
         """RFC 3261 §10.2.2, where there is something to take back: it is registered, or may just be."""
-        asked = registration.attempt is not None
-        self._stop(registration)
-        if not asked and registration.expires_at <= now:
-            registration.state = State.GONE
+        unsure = registration.attempt is not None and registration.unsure
+        if not self._silence(registration):
+            self._unregister(registration, unsure, now)
             return
         registration.state = State.UNREGISTERING
-        registration.target = 0
         self._leaving.add(registration)
-        self._send(registration, Attempt(0), now)
 
-    def _over(self, registration: Registration) -> None:
+    def _unwanted(self, registration: Registration, attempt: Attempt) -> bool:
+        """To be taken back, or another instance's."""
+        return attempt.expires > 0 and registration.state in (State.UNREGISTERING, State.STANDBY)
+
+    def _answered_late(
+        self, registration: Registration, attempt: Attempt, result: Result, now: float
+    ) -> None:
+        """A REGISTER that is not wanted any more has its final response, or has timed out."""
+        self._core.counters.registrations[result] += 1
+        registration.attempt = None
+        if registration.state is State.STANDBY:
+            self._begin_next(registration, now)
+            return
+        if result is Result.OK:
+            registration.home, registration.home_target = attempt.flow, attempt.target
+        self._unregister(registration, result is not Result.REJECTED or registration.unsure, now)
+
+    def _unregister(self, registration: Registration, unsure: bool, now: float) -> None:
+        """`unsure`: it may be registered, whatever `expires_at` says."""
+        if not unsure and registration.expires_at <= now:
+            self._over(registration, now)
+            return
+        registration.state = State.UNREGISTERING
+        self._leaving.add(registration)
+        self._go(registration, 0, now)
+
+    def _over(self, registration: Registration, now: float) -> None:
         registration.state = State.GONE
         registration.expires_at = 0.0
         self._leaving.discard(registration)
+        self._begin_next(registration, now)
+
+    def _begin_next(self, before: Registration, now: float) -> None:
+        """What waited for `before`, the same account's, may register now: nothing that comes late undoes it."""
+        turn = self._turns.get(before.registering.trunk)
+        if turn is None or not turn.ours:
+            return
+        registration = turn.members.get(before.registering.username)
+        if registration is not None and registration.state is State.STANDBY:
+            registration.state = State.REGISTERING
+            self._wait(registration, 0.0, now)
 
     # What operators see -----------------------------------------------------------------------------------------------
 
