@@ -20,6 +20,15 @@ Found = tuple[Loc, str]
 
 _MAY_BE_503: Final = ("store_unavailable", "overload", "draining")
 _NO_RELAY: Final = "relay needs the section rtpengine of callgate.yaml"
+MEETS_A_REGISTER: Final = (
+    "account_disabled",
+    "contacts",
+    "no_plan",
+    "sip_accounts",
+    "store_unavailable",
+    "trunk_down",
+)
+"""Reasons for which a REGISTER may be refused."""
 _TAKEN_STATUSES: Final = (401, 407, 408, 487)
 
 
@@ -60,6 +69,10 @@ def check_config(known: Known) -> Iterator[Found]:
             yield ("refusals", reason), "must not answer 503: upstreams take that for a dead server"
         elif status in _TAKEN_STATUSES:
             yield ("refusals", reason), f"must not answer {status}: it means something else in SIP"
+        elif status >= 600 and reason in MEETS_A_REGISTER:
+            # RFC 3261 §10.3: "A registrar MUST not generate 6xx responses."
+            words = f"must not answer {status}: a REGISTER is refused so, too, and for that SIP allows no 6xx"
+            yield ("refusals", reason), words
     yield from check_certificates(config)
     yield from _trunks(config, known)
     for name, worker in config.workers.items():
