@@ -112,18 +112,22 @@ class Processes:
     ) -> Child:
         """Start `argv` with its output in `log`.
 
-        When the runner dies, the child gets `stop_signal`: SIGTERM for what has children of its own to end.
+        When the runner dies, the child gets `stop_signal`: SIGTERM for what has children of its own to end. RunFailed
+        when there is no such program, or none that may be run.
         """
         with log.open("ab") as output:
-            popen = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_dies_with_parent(stop_signal),
-                cwd=cwd,
-            )
+            try:
+                popen = subprocess.Popen(
+                    list(argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_dies_with_parent(stop_signal),
+                    cwd=cwd,
+                )
+            except OSError as error:
+                raise RunFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from None
         child = Child(name, popen, log, stop_signal)
         self._children.append(child)
         return child

@@ -88,3 +88,11 @@ def test_who_dies_early_is_named_with_its_last_words(tmp_path: Path) -> None:
         )
         with pytest.raises(RunFailed, match=r"cannot ended \(1\) before it is ready:\nno such port"):
             wait_until("it is ready", lambda: False, child)
+
+
+def test_what_cannot_be_started_is_told_by_its_name(tmp_path: Path) -> None:
+    with (
+        Processes() as processes,
+        pytest.raises(RunFailed, match=r"^callgate cannot be started: /nonexistent/x: No such file"),
+    ):
+        processes.start("callgate", ["/nonexistent/x", "serve"], tmp_path / "log")
