@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.lines import remove_all
+from proxy.sip.headers import parse_delta
 from proxy.sip.message import Request
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ def take(request: Request) -> int:
 
 
 def _incoming(request: Request) -> int:
-    text = request.value("max-breadth") or ""
+    breadth = parse_delta(request.value("max-breadth") or "")
     # What is no number was not put there by anybody who meant to bound us.
-    return (
-        min(int(text), BREADTH_MAX) if text.isascii() and text.isdecimal() and len(text) < 10 else BREADTH_MAX
-    )
+    return BREADTH_MAX if breadth is None else min(breadth, BREADTH_MAX)
 
 
 def share_out(context: Context, branches: list[Branch]) -> list[Branch]:

@@ -143,7 +143,7 @@ class Health:
                 "Max-Forwards: 70",
                 f"From: <{own}>;tag={core.ids.tag()}",
                 f"To: <{uri}>",
-                f"Call-ID: {core.ids.tag()}{core.ids.tag()}",
+                f"Call-ID: {core.ids.call_id()}",
                 f"CSeq: {rounds.cseq} OPTIONS",
                 f"Contact: <{own}>",
                 "Accept: application/sdp",

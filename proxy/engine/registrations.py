@@ -84,7 +84,7 @@ class Registrations:
             for name, account in accounts.items():
                 if name not in turn.members:
                     ids = core.ids
-                    turn.members[name] = Registration(account, f"{ids.tag()}{ids.tag()}", ids.tag())
+                    turn.members[name] = Registration(account, ids.call_id(), ids.tag())
             if turn.ours:
                 self._begin(turn, now)
             elif turn.handle is None:

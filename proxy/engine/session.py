@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.engine import watch as watching
 from proxy.engine.lines import add, remove_all
-from proxy.sip.headers import parse_params
+from proxy.sip.headers import parse_delta, parse_params
 
 if TYPE_CHECKING:
     from proxy.engine.call import Call, Dialog
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MIN_SE = 90
 """RFC 4028 §5: without the header; nobody may ask for less."""
-_SECONDS_DIGITS = 9
 
 
 class Asked:
@@ -141,10 +140,8 @@ def _delta(message: Message, key: str) -> tuple[int | None, str]:
     """(delta-seconds, the parameters as written) of Session-Expires or Min-SE; None: absent or malformed."""
     text = message.value(key) or ""
     digits, semicolon, params = text.partition(";")
-    digits = digits.strip(" \t")
-    if not digits.isascii() or not digits.isdecimal() or len(digits) > _SECONDS_DIGITS:
-        return None, ""
-    return int(digits), semicolon + params
+    seconds = parse_delta(digits.strip(" \t"))
+    return seconds, semicolon + params if seconds is not None else ""
 
 
 def _require_timer(response: Response) -> None:

@@ -44,9 +44,9 @@ class Ids:
         self._at = at + 16
         return self._pool[at : at + 16]
 
-    def call_id(self, host: str) -> str:
-        """A new Call-ID, for a request that starts a dialog or stands alone."""
-        return f"{self.tag()}{self.tag()}@{host}"
+    def call_id(self) -> str:
+        """A new Call-ID, 128 random bits in hex; it tells nobody our host (RFC 3261 §8.1.1.4 leaves that open)."""
+        return self.tag() + self.tag()
 
 
 def loop_hash_of(branch: str) -> int | None:

@@ -22,7 +22,9 @@ def test_who_says_nothing_gets_sixty_and_it_is_divided(world: World) -> None:
 
 def test_a_single_target_gets_all_of_it_but_never_more_than_sixty(world: World) -> None:
     caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
-    for number, (came, went) in enumerate(((None, "60"), ("12", "12"), ("999", "60"), ("many", "60"))):
+    for number, (came, went) in enumerate(
+        ((None, "60"), ("12", "12"), ("999", "60"), ("9" * 30, "60"), ("many", "60"))
+    ):
         extra = (f"Max-Breadth: {came}",) if came is not None else ()
         caller.invite("sip:4930@example.com", f"c{number}", *extra)
         [invite] = callee.requests()

@@ -68,6 +68,7 @@ def ended_by_us(world: World, caller: Phone, callee: Phone) -> None:
         ),  # cannot be told 422: Min-SE and Session-Expires are raised
         (("Session-Expires: 100", "Min-SE: 90"), ["120"], ["120"]),
         (("Session-Expires: soon",), ["soon"], []),
+        ((TIMER, f"Session-Expires: {'9' * 30}"), ["600"], []),
     ],
 )
 def test_what_is_asked_of_the_callee(
