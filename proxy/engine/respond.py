@@ -237,7 +237,12 @@ def _final(
         if branch.tags:
             early.branch_over(core, context, branch, status, now)
         return
-    if context.groups and not context.cancelled and not context.final_sent and _next_wanted(context, status):
+    if (
+        context.groups
+        and not context.cancelled
+        and not context.final_sent
+        and _next_wanted(context, branch, status, response)
+    ):
         if branch.tags:
             early.branch_over(core, context, branch, status, now)
         next_group(core, context, now)
@@ -258,14 +263,19 @@ def _failed_over(core: Core, context: Context, branch: Branch, response: Respons
             note_failure(core, trunk, txn.flow, branch, response, now)
     if not branch.target.ways or context.cancelled or context.final_sent:
         return False
-    if branch.status == 408 and (not context.invite or response is not None or branch.provisional):
-        # Its server is alive (RFC 3263 §4.3: "without ever having received any response"); of a non-INVITE whoever
-        # sent it has given up at the same moment (Timer F).
+    if not _is_dead(context, branch, response):
         return False
     if branch.tags:
         early.branch_over(core, context, branch, branch.status, now)
     next_way(core, branch, now)
     return True
+
+
+def _is_dead(context: Context, branch: Branch, response: Response | None) -> bool:
+    """Of 408 and 503: whether another server is to be tried."""
+    # RFC 3263 §4.3: "without ever having received any response"; of a non-INVITE whoever sent it has given up at the
+    # same moment (Timer F).
+    return branch.status != 408 or (context.invite and response is None and not branch.provisional)
 
 
 def unanswered(core: Core, branch: Branch, token: int, now: float) -> None:
@@ -277,10 +287,10 @@ def unanswered(core: Core, branch: Branch, token: int, now: float) -> None:
     branch_failed(core, branch, 408, now)
 
 
-def _next_wanted(context: Context, status: int) -> bool:
+def _next_wanted(context: Context, branch: Branch, status: int, response: Response | None) -> bool:
     if context.call is not None and context.call.route_trunk is not None:
-        # A trunk's next target is for a dead one, not for a callee who declined.
-        return status in _FAILOVER
+        # A trunk's next target is for a dead one, not for a callee who declined or did not answer.
+        return status in _FAILOVER and _is_dead(context, branch, response)
     return True
 
 
