@@ -151,12 +151,16 @@ class Digest:
     ) -> Proof:
         """Check the `values` of Authorization (or Proxy-Authorization), one a line. The first that holds counts.
 
+        A request speaks for one user: answers for a second one are not looked at. Of those that do not hold a wrong
+        password is told before any other flaw, or the guard would not hear of it.
+
         `lookup`: Catalog.accounts.get. The username is a bare user part, in its own case (RFC 3261 §19.1.4), and
         `domain`, in lower case, completes it. `wall_now`: Unix seconds.
         """
         realm = wire(realm)
         worst: Proof = _MISSING
         guesses = 0
+        username: str | None = None
         for value in values:
             params = _digest_params(value)
             # RFC 3261 §22.3: credentials of other realms are for others; RFC 4475 §3.3.7: so are unknown schemes.
@@ -165,10 +169,14 @@ class Digest:
             guesses += 1
             if guesses > CREDENTIALS_MAX:
                 break
+            if guesses == 1:
+                username = params.get("username")
+            elif params.get("username") != username:
+                continue
             proof = self._check(params, method, request_uri, realm, domain, lookup, wall_now)
             if isinstance(proof, Verified):
                 return proof
-            if not isinstance(worst, Stale):
+            if proof is _STALE or (worst is not _STALE and worst is not _WRONG[Flaw.PASSWORD]):
                 worst = proof
         return worst
 

@@ -134,13 +134,18 @@ class Guard:
                 self._core.out.append(Suspicious("scanner", flow, agent[:64]))
             self._charge(host, source, SCANNER_COST, now)
             return False
-        if source.closed_until > now and claimed_aor(self._core, request) not in source.proved:
+        if source.closed_until > now and not self._at_home(request, source):
             self._drop(Dropped.CLOSED)
             return False
         if self._charge(host, source, 1.0, now):
             return True
         self._drop(Dropped.RATE)
         return False
+
+    def _at_home(self, request: Request, source: _Source) -> bool:
+        """Whether all whom it names have proved themselves here: one of them must not open the door to a guess."""
+        named = claimed_aors(self._core, request)
+        return bool(named) and all(aor in source.proved for aor in named)
 
     def tolerates(self, flow: Flow, now: float) -> bool:
         """Whether something unreadable, or of a dialog nobody knows, is answered. False: silence."""
@@ -337,14 +342,29 @@ class Guard:
 
 def claimed_aor(core: Core, request: Request) -> str:
     """The account of ours that a request says it comes from, "" when it is none: of its credentials, else its From."""
-    for key in ("authorization", "proxy-authorization"):
-        for value in request.values(key):
-            credentials = parse_auth(value)
-            user = credentials.params.get("username") if credentials is not None else None
-            account = core.snapshot.catalog.by_user.get(user) if user else None
-            if account is not None:
-                return account.aor
-    identity = parse_name_addr(request.value("from") or "")
+    return next(iter(claimed_aors(core, request)), "")
+
+
+def claimed_aors(core: Core, request: Request) -> list[str]:
+    """Each account of ours that its credentials name, in whatever header and for whatever realm; else that in From."""
+    catalog = core.snapshot.catalog
+    # As who checks the credentials completes their user name: by To, or by From.
+    identity = parse_name_addr(request.value("to" if request.method == "REGISTER" else "from") or "")
     uri = parse_uri(identity.uri) if identity is not None else None
-    account = core.snapshot.catalog.by_user.get(uri.user) if uri is not None and uri.user else None
+    domain = uri.host if uri is not None and uri.host in catalog.domains else ""
+    users = [
+        credentials.params.get("username")
+        for key in ("authorization", "proxy-authorization")
+        for value in request.values(key)
+        if (credentials := parse_auth(value)) is not None
+    ]
+    found = [_aor(core, user, domain) for user in users if user]
+    if not any(found) and uri is not None and uri.user:
+        found = [_aor(core, uri.user, domain)]
+    return [aor for aor in found if aor]
+
+
+def _aor(core: Core, user: str, domain: str) -> str:
+    catalog = core.snapshot.catalog
+    account = catalog.accounts.get(f"{user}@{domain}") or catalog.by_user.get(user)
     return account.aor if account is not None else ""

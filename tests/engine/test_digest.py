@@ -244,6 +244,30 @@ def test_a_request_is_not_a_dictionary_of_guesses() -> None:
 
 
 @pytest.mark.parametrize(
+    ("part", "spoilt"),
+    [("qop=auth", "qop=no"), ("algorithm=SHA-256", "algorithm=X"), ("nc=00000001", "nc=1")],
+)
+def test_a_guess_is_not_hidden_by_what_stands_beside_it(part: str, spoilt: str) -> None:
+    # The guard counts wrong passwords; a guess with something unreadable after it was none.
+    bad, noise = (
+        credentials(challenges()[0], password="guess"),
+        credentials(challenges()[0]).replace(part, spoilt),
+    )
+    assert flaw_of(verify(bad, noise)) is Flaw.PASSWORD
+    assert flaw_of(verify(noise, bad)) is Flaw.PASSWORD
+
+
+def test_one_request_speaks_for_one_user() -> None:
+    # Who has an account guesses at no other one beside his own good answer.
+    guess, own = credentials(challenges()[0], "bob", "guess"), credentials(challenges()[0])
+    assert flaw_of(verify(guess, own)) is Flaw.PASSWORD
+    assert isinstance(verify(own, guess), Verified)
+    stale = credentials(challenges(at=NOW - 1000)[0])
+    right = credentials(challenges()[0], "bob", "hush")
+    assert isinstance(verify(stale, right), Stale)
+
+
+@pytest.mark.parametrize(
     ("pattern", "replacement", "flaw"),
     [
         (r"qop=auth, nc=00000001", "nc=00000001", Flaw.MALFORMED),  # RFC 2069: no protection against replay

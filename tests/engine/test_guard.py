@@ -307,6 +307,39 @@ def test_where_somebody_lives_only_he_is_let_in(tmp_path: Path) -> None:
     assert guesser.gets_in()
 
 
+def test_nobody_is_let_in_by_the_name_of_one_who_lives_there(tmp_path: Path) -> None:
+    """Where strangers are shut out, a guess at an account must not get in beside the name of another one."""
+    world = world_of(tmp_path)
+    resident, guesser = Client(world, STRANGER, "alice", 5060), Client(world, STRANGER, "bob", 5070)
+    assert resident.gets_in()
+    for n in range(8):
+        guesser.guess(f"wrong{n}")
+        world.advance(10)
+        guesser.phone.got()
+    right = answer(
+        _challenge(resident).values("www-authenticate")[0],
+        "bob",
+        "secret",
+        "REGISTER",
+        "sip:example.com",
+        "c0ffee",
+    )
+    resident_s = (
+        'Digest username="alice", realm="example.com", nonce="0", uri="sip:example.com", response="0"'
+    )
+    before = len(world.of(AskRegister))
+    guesser.register(f"Authorization: {resident_s}", f"Authorization: {right}")
+    guesser.register(f"Proxy-Authorization: {resident_s}", f"Authorization: {right}")
+    guesser.register(f"Authorization: {resident_s}, {right}")
+    assert len(world.of(AskRegister)) == before
+    assert not guesser.phone.got()
+
+
+def _challenge(client: Client) -> Response:
+    client.register()
+    return client.challenged()
+
+
 def test_an_account_that_is_guessed_at_from_everywhere_is_not_locked(tmp_path: Path) -> None:
     world = world_of(tmp_path)
     home = Client(world, "203.0.113.5")
