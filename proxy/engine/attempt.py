@@ -94,15 +94,17 @@ class Registration:
 class Attempt:
     """One REGISTER, and what was tried before it in the same go."""
 
-    __slots__ = ("answers", "expires", "flow", "lengthened", "target", "user")
+    __slots__ = ("answers", "expires", "flow", "lengthened", "target", "user", "ways")
 
     def __init__(self, expires: int, flow: Flow | None = None, answers: int = 0) -> None:
         self.expires = expires
         """Seconds asked for; 0 takes the registration back."""
         self.flow = flow
-        """The server that asked for credentials, and where it was sent; None = to one of `target`, and not sent yet."""
+        """The server that it goes to; None = to one of `target`, and not sent yet."""
         self.target = ""
         """The trunk's target that it goes to."""
+        self.ways: Sequence[Flow] = ()
+        """Other servers behind the same name, for when this one fails (RFC 3263 §4.3)."""
         self.answers = answers
         """Challenges answered."""
         self.lengthened = False
@@ -129,7 +131,9 @@ def send(
 
     def found(ways: Sequence[Flow], at: float) -> None:
         home = _home(core, registration)
-        reached(home if home in ways else ways[0] if ways else None, at)
+        first = home if home in ways else ways[0] if ways else None
+        attempt.ways = [way for way in ways if way != first]
+        reached(first, at)
 
     def reached(flow: Flow | None, at: float) -> None:
         if registration.attempt is not attempt:
@@ -218,7 +222,7 @@ def outcome_of(
     if status < 300:
         return None, Result.OK
     following = Attempt(attempt.expires, flow, attempt.answers)
-    following.lengthened, following.target = attempt.lengthened, attempt.target
+    following.lengthened, following.target, following.ways = attempt.lengthened, attempt.target, attempt.ways
     if status in (401, 407) and _answerable(core, registration, attempt, response):
         following.answers += 1
         return following, Result.REJECTED

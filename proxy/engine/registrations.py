@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.engine.attempt import Attempt, Registration, granted_by, outcome_of, send, targets_of
 from proxy.engine.effects import AskTurn, GiveTurn
+from proxy.engine.reach import OutageCause
 from proxy.engine.results import Result, State
 from proxy.sip.headers import parse_retry_after
 
@@ -199,6 +200,11 @@ class Registrations:
         """No answer came, or it could not be sent."""
         registration = attempt.user
         if isinstance(registration, Registration) and registration.attempt is attempt:
+            trunk = self._core.snapshot.catalog.trunks.get(registration.registering.trunk)
+            if attempt.flow is not None and trunk is not None and trunk.block:
+                # Or each refresh would wait for the same dead server.
+                cause = OutageCause.TIMEOUT if status == 408 else OutageCause.TRANSPORT
+                self._core.reach.bad(attempt.flow, cause, trunk.block, False, now)
             registration.status, registration.reason = (
                 status,
                 "no answer" if status == 408 else "no way there",
@@ -212,6 +218,8 @@ class Registrations:
         self, registration: Registration, attempt: Attempt, response: Response, now: float
     ) -> None:
         self._core.counters.registrations[Result.OK] += 1
+        if attempt.flow is not None:
+            self._core.reach.good(attempt.flow)
         registration.attempt = None
         registration.failures = 0
         if not attempt.expires:
@@ -241,6 +249,12 @@ class Registrations:
             registration.unsure = registration.unsure or attempt.flow is not None
             if attempt.flow is registration.home:
                 registration.home = None
+            if attempt.ways:
+                # RFC 3263 §4.3: the next server behind the same name.
+                again = Attempt(attempt.expires, attempt.ways[0])
+                again.target, again.ways = attempt.target, attempt.ways[1:]
+                self._send(registration, again, now)
+                return
             registration.targets = registration.targets[1:]
             if registration.targets:
                 # The next of its servers, as for a call.

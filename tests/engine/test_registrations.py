@@ -11,8 +11,9 @@ import pytest
 from config.load import load
 from policies.catalog import Catalog
 from proxy.engine.digest import Digest, Verified
-from proxy.engine.effects import AskTurn, GiveTurn
-from proxy.engine.events import DrainStarted, SnapshotChanged, TimerFired, TurnDecided
+from proxy.engine.effects import AskName, AskTurn, GiveTurn
+from proxy.engine.events import DrainStarted, NameFound, SnapshotChanged, TimerFired, TurnDecided
+from proxy.engine.finding import Server
 from proxy.engine.results import Result, State
 from proxy.engine.snapshot import Snapshot
 from proxy.sip.message import Request
@@ -41,9 +42,9 @@ CHALLENGE = 'WWW-Authenticate: Digest realm="sip.example.net", nonce="n%s", qop=
 class Stand:
     """callgate and the provider it registers at."""
 
-    def __init__(self, folder: Path, subscribers: str = ALICE) -> None:
+    def __init__(self, folder: Path, subscribers: str = ALICE, settings: str = CALLGATE) -> None:
         self.folder = folder
-        self.world = World(folder, CALLGATE, PLANS, "subscribers:" + subscribers)
+        self.world = World(folder, settings, PLANS, "subscribers:" + subscribers)
         self.provider = Phone(self.world, "192.0.2.20", "provider")
         self.second = Phone(self.world, "192.0.2.21", "second")
 
@@ -213,6 +214,28 @@ def test_a_server_that_is_down_makes_room_for_the_next(stand: Stand) -> None:
     request = stand.asked(stand.second)
     stand.second.answer(request, 200, "OK", "t", f"Contact: <{request.contact_uri()}>;expires=600")
     assert stand.states() == [State.REGISTERED]
+
+
+@pytest.mark.parametrize("how", ["silence", "503"])
+def test_of_a_name_the_next_server_is_tried(tmp_path: Path, how: str) -> None:
+    """RFC 3263 §4.3: it was always the first of its SRV records, for as long as that one was dead."""
+    settings = CALLGATE.replace('["sip:192.0.2.20", "sip:192.0.2.21"]', '["sip:provider.test"]')
+    stand = Stand(tmp_path, settings=settings)
+    stand.begin()
+    [ask] = stand.world.of(AskName)
+    found = [Server(rank, 0, "UDP", 5060, [f"192.0.2.2{rank}"]) for rank in (0, 1)]
+    stand.world.handle(NameFound(ask.question, found, 3600.0))
+    first = stand.asked()
+    if how == "503":
+        stand.provider.answer(first, 503, "Service Unavailable")
+    else:
+        stand.world.advance(32.1)
+    request = stand.asked(stand.second)
+    stand.second.answer(request, 200, "OK", "t", f"Contact: <{request.contact_uri()}>;expires=60")
+    assert stand.states() == [State.REGISTERED]
+    # The next ones, calls too, begin where there is somebody.
+    outages = stand.world.engine.core.reach.outages
+    assert [flow.host for flow in outages] == (["192.0.2.20"] if how == "silence" else [])
 
 
 @pytest.mark.rfc3261("8.1.3.1-1", "10.2.7-1")
