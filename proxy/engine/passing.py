@@ -26,6 +26,7 @@ from proxy.engine.contacts import (
     read_contacts,
     record_of,
 )
+from proxy.engine.digest import is_stale
 from proxy.engine.effects import AskPlace, AskRegister, RegisterAsk, ReturnPlace
 from proxy.engine.flowtoken import token_of
 from proxy.engine.forward import Context, lower_max_forwards, next_group
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 HOLD_MARGIN: Final = 10.0
 """Seconds a place is held beyond the longest transaction, for the store to be asked after it."""
+
+_CREDENTIALS: Final = ("authorization", "proxy-authorization")
+_CHALLENGES: Final = ("www-authenticate", "proxy-authenticate")
 
 
 class Passing:
@@ -186,8 +190,24 @@ def decided(core: Core, registration: Registration, verdict: RegisterVerdict) ->
     return None
 
 
+def refused(core: Core, registration: Registration, response: Response | None, now: float) -> float:
+    """The registrar did not say 200. Seconds that its answer waits; below 0: the client gets none.
+
+    A wrong password there is one here, too: to the registrar all of them come from us, and it would shut us out.
+    """
+    give_back(core, registration)
+    source, request = registration.source, registration.request
+    if response is None or response.status not in (401, 403, 407):
+        return 0.0
+    if not core.guard.on or core.trunks_at(source.host) or not any(map(request.has, _CREDENTIALS)):
+        return 0.0
+    if any(is_stale(value) for key in _CHALLENGES for value in response.values(key)):
+        return 0.0
+    return core.guard.failed(source, registration.account.aor, now)
+
+
 def give_back(core: Core, registration: Registration) -> None:
-    """The registrar did not say 200."""
+    """Its place among `sip_accounts` is free again."""
     passing = registration.passing
     if passing is None or passing.place is None or not passing.place.until_ms:
         return

@@ -6,6 +6,7 @@ target is left.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from policies.reasons import Reason
@@ -337,8 +338,12 @@ def _best_up(core: Core, context: Context, now: float) -> None:
     if context.cancelled and status in _FAILOVER:
         # RFC 3261 §16.10 with §9.1: cancelled, and no 487 ever came.
         status, response = 487, None
-    if context.registration is not None:
-        passing.give_back(core, context.registration)
+    wait = passing.refused(core, context.registration, response, now) if context.registration else 0.0
+    if wait:
+        assert response is not None
+        if not core.guard.later(wait, partial(_up, core, context, best, response), now):
+            core.stack.abandon(context.txn, now)
+        return
     if status in (408, 481):
         indialog.dialog_lost(core, context, status, now)
     if not context.invite and status == 408:
