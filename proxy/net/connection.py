@@ -39,6 +39,9 @@ class Owner(Protocol):
     def shuns(self, peer: tuple[Any, ...]) -> bool:
         """Nobody of this address is listened to; counted."""
 
+    def received(self, host: str, size: int, items: int) -> None:
+        """So much came in one read, made of so many messages. Who sends too much is shut out, the connection too."""
+
     def lost(self, connection: Connection) -> None:
         """It is closed, whoever did it."""
 
@@ -128,7 +131,12 @@ class PlainConnection(Connection):
         self._framer = Framer()
 
     def data_received(self, data: bytes) -> None:
-        for item in self._framer.feed(data):
+        items = self._framer.feed(data)
+        if self.dialled is None:
+            self.owner.received(self.flow.host, len(data), len(items))
+            if self.transport.is_closing():
+                return
+        for item in items:
             if isinstance(item, bytes):
                 self.active = self.proven = True
                 self._sink.message(item, self.flow)

@@ -37,8 +37,14 @@ class Door:
         self._told: set[str] = set()
         self._since = 0.0
 
-    def sample(self, host: str, now: float) -> None:
-        """The sender of one datagram; `now` in the loop's seconds."""
+    def heard(self, host: str, size: int, items: int, now: float) -> None:
+        """A read of a stream, whatever it was made of: as many datagrams as it had messages, or kilobytes."""
+        self.left -= max(items, size >> 10)
+        if self.left <= 0:
+            self.sample(host, now, 1 + -self.left // EVERY)
+
+    def sample(self, host: str, now: float, times: int = 1) -> None:
+        """The sender of one datagram in EVERY, `times` over; `now` in the loop's seconds."""
         self.left = EVERY
         if not self._toll:
             return
@@ -47,7 +53,7 @@ class Door:
             counts.clear()
             self._told.clear()
             self._since = now
-        seen = counts[host] = counts.get(host, 0) + 1
+        seen = counts[host] = counts.get(host, 0) + times
         if seen > self._toll and host not in self._told:
             self._told.add(host)
             self._on_flood(host)

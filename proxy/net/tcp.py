@@ -205,6 +205,10 @@ class TcpSocket:
         self._shared.door.refused += 1
         return True
 
+    def received(self, host: str, size: int, items: int) -> None:
+        """So much came in one read."""
+        self._shared.door.heard(host, size, items, self._loop.time())
+
     def lost(self, connection: Connection) -> None:
         """A connection is gone: so is every flow that was sent over it."""
         flow = getattr(connection, "flow", None)

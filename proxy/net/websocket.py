@@ -78,7 +78,11 @@ class WsConnection(Connection):
             return
         self._silent = 0.0
         protocol.receive_data(data)
-        for event in protocol.events_received():
+        events = protocol.events_received()
+        self.owner.received(self.flow.host, len(data), len(events))
+        if self.transport.is_closing():
+            return
+        for event in events:
             if isinstance(event, Request):
                 self._upgrade(event)
             elif isinstance(event, Frame):
@@ -150,7 +154,9 @@ class WsConnection(Connection):
             elif frame.fin and not self._parts:
                 self._message(data)
             else:
-                self._parts.append(data)
+                if data:
+                    # Of those with nothing in them there may be any number.
+                    self._parts.append(data)
                 if frame.fin:
                     data = b"".join(self._parts)
                     self._parts.clear()

@@ -77,6 +77,9 @@ class Side:
     def shuns(self, peer: tuple[Any, ...]) -> bool:
         return False
 
+    def received(self, host: str, size: int, items: int) -> None:
+        pass
+
     def lost(self, connection: Connection) -> None:
         pass
 

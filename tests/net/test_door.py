@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from config.listen import Transport
 from proxy.net.door import EVERY, SAMPLED_MAX, Door
 from tests.net.tools import Net, run
 
@@ -96,3 +97,66 @@ def test_connections_of_the_shunned_are_closed_and_not_taken() -> None:
             assert network.counters.connections_open == 0
 
     run(main())
+
+
+MESSAGE = b"ACK sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n"
+FRAME = b"\x00\x80mask"
+"""Of a WebSocket: a fragment with nothing in it."""
+
+
+@pytest.mark.parametrize(
+    ("transport", "piece", "times"),
+    [
+        ("TCP", MESSAGE, 3000),
+        ("TCP", b"\r\n\r\n", 600_000),
+        ("WS", b"\x89\x80mask", 3000),
+        ("WS", FRAME, 3000),
+    ],
+)
+def test_a_flood_over_one_connection_is_told_of(transport: Transport, piece: bytes, times: int) -> None:
+    """Whatever it is made of: one connection of a stranger's took all the time there was."""
+    told: list[str] = []
+
+    async def main() -> None:
+        async with Net((transport, "127.0.0.1"), door=Door(1000, 10.0, lambda host: flooded(host))) as net:
+
+            def flooded(host: str) -> None:
+                told.append(host)
+                net.network.shun(host)
+
+            host, port = net.address()
+            reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.66", 0))
+            if transport == "WS":
+                writer.write(UPGRADE)
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"\x01\x80mask")
+            writer.write(piece * times)
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1 << 20)
+            writer.close()
+            assert told == ["127.0.0.66"]
+            assert len(net.sink.messages) < 2000
+
+    run(main())
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: sip\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def test_a_busy_neighbour_over_a_connection_is_not_told_of() -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        async with Net(("TCP", "127.0.0.1"), door=Door(1000, 10.0, told.append)) as net:
+            _, writer = await asyncio.open_connection(*net.address())
+            large = b"INVITE sip:a SIP/2.0\r\nContent-Length: 1400\r\n\r\n" + b"x" * 1400
+            for _ in range(450):
+                writer.write(large + MESSAGE)
+            await net.sink.until(lambda: len(net.sink.messages) == 900)
+            writer.close()
+
+    run(main())
+    assert not told

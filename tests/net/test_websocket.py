@@ -186,6 +186,17 @@ def test_messages_are_bounded() -> None:
     run(main())
 
 
+def test_fragments_with_nothing_in_them_are_kept_by_nobody() -> None:
+    async def main() -> None:
+        async with Net(("WS", "127.0.0.1")) as net, client(net) as peer:
+            await peer.send(["", *[""] * 1000, "OPTIONS ", "", "sip:a SIP/2.0\r\n\r\n", ""])
+            await net.sink.until(lambda: bool(net.sink.messages))
+            [(data, _)] = net.sink.messages
+            assert data == b"OPTIONS sip:a SIP/2.0\r\n\r\n"
+
+    run(main())
+
+
 def test_keep_alives_of_either_kind_are_answered() -> None:
     async def main() -> None:
         async with Net(("WS", "127.0.0.1")) as net, client(net) as peer:
