@@ -64,7 +64,8 @@ class Secured(asyncio.Protocol):
             # Before its handshake has cost us a signature.
             self._socket.abort()
             return
-        if not self._handshakes.begin(self, accepted=self.ready is None):
+        host = peer[0] if self.ready is None and peer is not None else ""
+        if not self._handshakes.begin(self, host):
             self._socket.abort()
             return
         self._shaking = True

@@ -69,7 +69,7 @@ class WsConnection(Connection):
     def stands(self, transport: Pipe) -> None:
         """Connection. The upgrade is still to come."""
         super().stands(transport)
-        if not transport.is_closing() and not self._handshakes.begin(self):
+        if not transport.is_closing() and not self._handshakes.begin(self, self.flow.host):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:

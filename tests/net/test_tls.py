@@ -154,6 +154,31 @@ def test_handshakes_are_bounded_in_time_and_number(tls: Tls, authority: Authorit
     run(main())
 
 
+def test_one_address_cannot_have_all_the_handshakes(tls: Tls, authority: Authority) -> None:
+    """Silent connections from one address locked everybody else out, who then waits for the next full house."""
+
+    async def main() -> None:
+        async with Net(("TLS", HOST), tls=tls, bounds=Bounds(handshakes_max=3, handshake=60)) as net:
+            greedy = [
+                await asyncio.open_connection(*net.address(), local_addr=("127.0.0.66", 0)) for _ in range(3)
+            ]
+            modest = await asyncio.open_connection(*net.address(), local_addr=("127.0.0.7", 0))
+            # The oldest of those who have most makes room.
+            assert await ended(greedy[0][0])
+            _, writer = await connect(net, client(authority))
+            assert await ended(greedy[1][0])
+            # Who has as many as anybody waits like anybody.
+            late = await asyncio.open_connection(*net.address(), local_addr=("127.0.0.66", 0))
+            more = await asyncio.open_connection(*net.address(), local_addr=("127.0.0.66", 0))
+            assert await ended(more[0])
+            assert failures(net) == {"full": 3}
+            for _, each in (*greedy, modest, late, more):
+                each.close()
+            writer.close()
+
+    run(main())
+
+
 def test_the_certificate_is_that_of_the_name_asked_for(authority: Authority) -> None:
     tls = Tls(
         certificates=(
