@@ -243,13 +243,13 @@ class Guard:
 
     def flood(self, host: str, now: float) -> None:
         """events.FloodSeen: more datagrams than `guard.flood`, of whatever kind."""
-        if not self.on or self._core.trunks_at(host) or self._answers_us(host):
+        if not self.on or self._core.trunks_at(host) or self.answers_us(host):
             return
         source = self._source(host, now)
         if not source.exempt:
             self._ban(host, source, BanCause.FLOOD, FLOOD_BAN, now)
 
-    def _answers_us(self, host: str) -> bool:
+    def answers_us(self, host: str) -> bool:
         """Whether a trunk's target is this address: 500 calls a second there bring 2,000 answers a second back."""
         uris = (
             parse_uri(text) for one in self._core.snapshot.catalog.trunks.values() for text in one.targets

@@ -14,6 +14,7 @@ from proxy.engine import calls, cseq, finding, media, privacy, seal, session, te
 from proxy.engine.call import Call, CallState, Dialog
 from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
+from proxy.engine.guard import claimed_aor
 from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
 from proxy.engine.within import way_to
@@ -103,7 +104,7 @@ def _of_no_call(
     now: float,
 ) -> None:
     """A dialog we know nothing of: of a subscription, which our seal proves, or of a call from before a restart, of
-    which a BYE passes.
+    which a BYE passes from and to those we know.
 
     An INVITE does not pass: with a made-up To tag it would be a call that nobody admitted. Nor does anything else that
     has no seal: we would carry it for anybody.
@@ -114,8 +115,8 @@ def _of_no_call(
     if not core.guard.tolerates(source, now):
         core.stack.forget(txn, now)
         return
-    passes = request.method == "BYE" or seal.holds(core, sealed, request.call_id)
-    if not routed or request.method == "INVITE" or not passes:
+    proved = seal.holds(core, sealed, request.call_id)
+    if not routed or request.method == "INVITE" or not (proved or request.method == "BYE"):
         core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
         return
     edge = read_token(core, flow_token) if flow_token else None
@@ -130,7 +131,18 @@ def _of_no_call(
     else:
         # §5.3.2: from it.
         target = by_route_or_uri(core, request)
+    if not proved and edge is None and not _between_known(core, source, request, target, now):
+        core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+        return
     _relay(core, Context(txn, request, source), target, now)
+
+
+def _between_known(core: Core, source: Flow, request: Request, target: Target | None, now: float) -> bool:
+    """From a trunk or a registered client, or to a trunk: else a stranger would have us repeat it to anybody."""
+    if core.trunks_at(source.host) or core.sources.find(source, now, claimed_aor(core, request)):
+        return True
+    flow = target.flow if target is not None else None
+    return flow is not None and (bool(core.trunks_at(flow.host)) or core.guard.answers_us(flow.host))
 
 
 def _relay(core: Core, context: Context, target: Target | None, now: float) -> None:

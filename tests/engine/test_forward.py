@@ -343,6 +343,19 @@ def test_an_invite_with_a_made_up_to_tag_is_no_way_round_admission(world: World)
     assert not callee.got()
 
 
+def test_a_bye_of_no_call_passes_between_those_we_know_and_for_nobody_else(world: World) -> None:
+    """Of a call from before a restart. A stranger had us repeat his to whomever he named, eleven times each."""
+    stranger, trunk, victim = (
+        Phone(world, host, "x") for host in ("203.0.113.66", "192.0.2.20", "198.51.100.9")
+    )
+    answers = []
+    for sender, receiver in ((stranger, victim), (stranger, trunk), (trunk, victim)):
+        uri, route = f"sip:x@{receiver.address}", "Route: <sip:192.0.2.1;lr>"
+        sender.request("BYE", uri, f"gone-{uri}", 1, "<sip:a@b>;tag=1", "<sip:c@d>;tag=2", route)
+        answers.append((sender.statuses(), len(receiver.requests())))
+    assert answers == [([481], 0), ([], 1), ([], 1)]
+
+
 @pytest.mark.rfc3261("17.1-1")
 @pytest.mark.rfc3261("8.2.6.1-2")
 def test_options_to_ourselves(world: World) -> None:
