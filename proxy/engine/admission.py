@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from policies.catalog import Account, Trunk
     from proxy.engine.core import Core
     from proxy.engine.flowtoken import Edge
-    from proxy.sip.flow import Flow
     from proxy.sip.stack import ServerTransaction
 
 
@@ -41,9 +40,7 @@ _RARE: Final = frozenset(
 """Headers that ask for more than an ordinary call; all of them are looked for at once."""
 
 
-def new_call(
-    core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
-) -> None:
+def new_call(core: Core, txn: ServerTransaction, caller: Caller, callee: Callee, now: float) -> None:
     """An INVITE that passed validation, from a caller we know."""
     request = txn.request
     assert request is not None
@@ -54,7 +51,7 @@ def new_call(
     if objection is not None:
         core.answer(txn, objection[0], objection[1], now, objection[2])
         return
-    call = _call(core, txn, source, caller, callee, now)
+    call = _call(core, txn, caller, callee, now)
     calls.remember(core, call)
     txn.user = call
     reason, limit = _forbidden(core, call, caller, callee, now)
@@ -76,9 +73,7 @@ def new_call(
         _admitted(core, call, Admitted(""), now)
 
 
-def _call(
-    core: Core, txn: ServerTransaction, source: Flow, caller: Caller, callee: Callee, now: float
-) -> Call:
+def _call(core: Core, txn: ServerTransaction, caller: Caller, callee: Callee, now: float) -> Call:
     request = txn.request
     assert request is not None
     account = caller.account
@@ -94,7 +89,9 @@ def _call(
     upstream = (
         calls.readable_routes(request.all_values("record-route")) if request.has("record-route") else ()
     )
-    peer = Peer(source, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
+    # Where it hears us, as it has its 100: RFC 3261 §18.2.2 without rport, which may be another port.
+    hears = txn.flow
+    peer = Peer(hears, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq
     call = Call(core.name + core.ids.tag(), request.call_id, peer, record, txn)
     call.caller_account = account

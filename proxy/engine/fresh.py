@@ -71,8 +71,10 @@ def on_request(
                 # RFC 5626 §5.3.1: "If the flow token has been tampered with".
                 core.answer(txn, 403, "Forbidden", now)
                 return
-            start = admission.new_call if invite else relay.relay
-            start(core, txn, source, caller, callee, now)
+            if invite:
+                admission.new_call(core, txn, caller, callee, now)
+            else:
+                relay.relay(core, txn, source, caller, callee, now)
         case Unproved():
             if caller.wrong and not _slowed(core, txn, source, request, now):
                 return

@@ -71,6 +71,9 @@ def on_request(
     if known is not source and (known.gone or (sender.follow_flow and source.conn and not known.conn)):
         # Its connection broke, or our process died, and it has made another: the way to it now (RFC 5626 §4.5).
         sender.flow = source
+    elif sender.follow_flow and not known.conn and not source.conn and source.host == known.host:
+        # Its NAT has given it another port. Another address would be anybody who knows the tags.
+        sender.flow = txn.flow
     method = request.method
     if call.state is CallState.CUTTING:
         # Crossed our own BYE (RFC 5407 §3.1.4): the dialog is over; a BYE is answered as its sender expects.
