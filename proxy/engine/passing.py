@@ -33,7 +33,7 @@ from proxy.engine.forward import Context, lower_max_forwards, next_group
 from proxy.engine.lines import add, remove_all
 from proxy.engine.registration import Answer, Go, Registration, refusal
 from proxy.engine.trunks import trunk_targets
-from proxy.sip.headers import parse_name_addrs
+from proxy.sip.headers import parse_delta, parse_name_addrs
 
 if TYPE_CHECKING:
     from policies.catalog import Trunk
@@ -167,10 +167,13 @@ def _granted(
     for line in response.values("contact"):
         for contact in parse_name_addrs(line) or ():
             listed[flow_key(contact) or contact_key(contact.uri)] = contact
+    # Where it lists us by a contact of its own making, the one just refreshed is the one that lasts longest.
+    said = parse_delta(header) if header is not None else None
+    longest = max((expires_of(contact, header, HOUR) for contact in listed.values()), default=said or HOUR)
     granted = []
     for one in passing.asked:
         found = listed.get(one.key)
-        expires = one.expires
+        expires = min(one.expires, longest)
         if expires and found is not None:
             expires = expires_of(found, header, HOUR)
         granted.append((one.key, expires, record_of(core, registration, one, expires)))

@@ -1,4 +1,4 @@
-"""Guesses at the passwords of another registrar, made through us."""
+"""What another registrar says to a REGISTER that went by us: no, to a guess; and for how long."""
 
 from __future__ import annotations
 
@@ -47,3 +47,32 @@ def test_a_challenge_to_no_password_or_to_an_old_nonce_is_no_guess(stand: Stand)
         stand.pbx.answer(stand.passed(), 401, "Unauthorized", "t", challenge)
         assert stand.phone.statuses() == [401]
     assert not stand.world.of(Suspicious)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (["Contact: <sip:alice@192.0.2.20:7000;line=x>;expires=60"], 60),
+        (["Contact: <sip:a@192.0.2.20:7000>", "Expires: 90"], 90),
+        (["Contact: <sip:a@192.0.2.20>;expires=5", "Contact: <sip:b@192.0.2.20>;expires=60"], 60),
+        (["Expires: 120"], 120),
+        ([], 3600),
+    ],
+)
+def test_a_contact_that_the_registrar_writes_anew_lasts_as_long_as_it_says(
+    stand: Stand, answer: list[str], seconds: int
+) -> None:
+    """It was taken for what the client had asked: 68 years, in which whoever got its NAT's port was the account."""
+    stand.register(contact="<sip:alice@10.0.0.5:5062>;expires=2147483647")
+    stand.place()
+    request = stand.passed()
+    copied = [f"{key}: {value}" for key in ("via", "from", "call-id") for value in request.values(key)]
+    stand.pbx.send(
+        "SIP/2.0 200 OK",
+        *copied,
+        f"To: {request.value('to')};tag=t",
+        f"CSeq: {request.cseq} REGISTER",
+        *answer,
+    )
+    [(_, expires, _)] = stand.stored().ask.contacts
+    assert expires == seconds
