@@ -37,12 +37,16 @@ def way_to(core: Core, call: Call, peer: Peer) -> Flow:
     worse than nobody.
     """
     flow = peer.flow
-    if flow.gone and peer.follow_flow:
-        account = call.caller_account if peer is call.caller else call.callee_account
-        again = core.sources.newest(account.aor) if account is not None else None
-        if again is not None:
-            return again
-    return flow
+    return (_registered_anew(core, call, peer) or flow) if flow.gone else flow
+
+
+def _registered_anew(core: Core, call: Call, peer: Peer) -> Flow | None:
+    """Where the account of this end registered last, if that is not where its dialog is."""
+    account = call.caller_account if peer is call.caller else call.callee_account
+    if account is None or not peer.follow_flow:
+        return None
+    again = core.sources.newest(account.aor)
+    return again if again is not peer.flow else None
 
 
 def send(
@@ -57,7 +61,8 @@ def send(
     user: object,
     now: float,
 ) -> bool:
-    """Send it over the flow the dialog came by or, `by_target`, by route set and remote target. False: no other way.
+    """Send it over the flow the dialog came by or, `by_target`, by where its account registered anew, else by route set
+    and remote target. False: no other way.
 
     `user` gets the responses. `extra` are ready header lines.
     """
@@ -70,7 +75,10 @@ def send(
     )
     target = by_route_or_uri(core, request)
     flow = way_to(core, call, to)
-    if by_target:
+    if by_target and (again := _registered_anew(core, call, to)) is not None:
+        # Another NAT or another port of it: its Contact leads nowhere from here.
+        flow = again
+    elif by_target:
         if target is None:
             return False
         # RFC 3263 §4.3: of a name another server than the silent one, as far as it is known without a look-up.

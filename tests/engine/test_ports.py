@@ -59,6 +59,18 @@ def test_a_phone_whose_nat_gives_it_another_port_is_reached_there(world: World) 
     assert phone.got() == []
 
 
+def test_who_registered_anew_from_another_port_is_cut_there_when_the_old_one_is_silent(world: World) -> None:
+    """Its Contact, which was tried next, is an address behind its NAT."""
+    phone, moved = (Phone(world, HOME, "alice", port) for port in (40000, 40001))
+    phone.address = "10.0.0.5:5060"
+    talking(world, phone, phone, rport=True)
+    world.engine.core.sources.put(moved.flow, "alice@example.com", world.now + 3600, world.now)
+    world.handle(Hangup("c1"))
+    assert {request.method for request in phone.requests()} == {"BYE"}
+    world.advance(33)
+    assert [request.method for request in moved.requests()][:1] == ["BYE"]
+
+
 def test_nobody_elsewhere_takes_a_dialog_over_by_its_tags(world: World) -> None:
     phone, other = Phone(world, HOME, "alice", 40000), Phone(world, "203.0.113.9", "alice", 40000)
     callee, _, ok = talking(world, phone, phone, rport=True)
