@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -18,6 +19,8 @@ from proxy.ops.lines import LineWriter
 from proxy.ops.log import configure
 
 STDERR = 2
+DESCRIPTORS_ELSE = 200
+"""File descriptors for what is no connection of a client or neighbour: sockets, the store, logs, monitoring."""
 
 
 def serve(loaded: Loaded, path: Path) -> None:
@@ -28,9 +31,23 @@ def serve(loaded: Loaded, path: Path) -> None:
     writer = LineWriter(STDERR)
     try:
         configure(loaded.config.log, writer)
+        _raise_descriptors(loaded.config.limits.connections_max + DESCRIPTORS_ELSE)
         uvloop.run(_serve(Server(loaded, path, writer)))
     finally:
         writer.close()
+
+
+def _raise_descriptors(wanted: int) -> None:
+    """Shells and systemd give a process 1,024 of them; beyond that connections break without a word."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        structlog.get_logger("callgate").warning(
+            "too few file descriptors for limits.connections_max", wanted=wanted, limit=most
+        )
 
 
 async def _serve(server: Server) -> None:

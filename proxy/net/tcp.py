@@ -18,6 +18,7 @@ from typing import Any
 from config.listen import SECURE, WEBSOCKET, WebSocket
 from config.schema import Bounds
 from proxy.net.connection import WRITE_BUFFER_MAX, Connection, PlainConnection
+from proxy.net.crowd import Crowd
 from proxy.net.door import Door
 from proxy.net.handshakes import Handshakes
 from proxy.net.listen import BACKLOG, Bound
@@ -56,7 +57,7 @@ class _Opening:
 class Shared:
     """What all stream sockets of the process go by."""
 
-    __slots__ = ("bounds", "door", "handshakes", "loop", "origins", "ping", "security")
+    __slots__ = ("bounds", "crowd", "door", "handshakes", "loop", "origins", "ping", "security")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Shared:
         door: Door,
     ) -> None:
         self.bounds = bounds
+        self.crowd = Crowd()
         self.door = door
         self.security = security
         self.loop = loop
@@ -179,24 +181,32 @@ class TcpSocket:
 
     def opened(self, connection: Connection) -> Flow | None:
         """A connection stands: it gets its number and its flow."""
-        if self._counters.connections_open >= self._shared.bounds.connections_max:
-            self._counters.connections_refused += 1
-            return None
         peer = connection.transport.get_extra_info("peername")
         if peer is None or self.shuns(peer):
             # None: its peer has reset it before we got to it.
             return None
         host, port = peer[:2]
+        if self._full(self._counters.connections_open, host):
+            return None
         self._number += 1
         self._by_number[self._number] = connection
         if connection.dialled is not None:
             self._by_peer[host, port, connection.dialled.name] = connection
         elif not self._secure and not self._websocket:
             self._by_peer[host, port, ""] = connection
+        if connection.dialled is None:
+            self._shared.crowd.add(connection, host)
         self._counters.connections[self.local.transport] += 1
         flow = self._bound.table.get(host, port, self._number)
         flow.open = True
         return flow
+
+    def _full(self, connections: int, host: str) -> bool:
+        """Whether there is no room for a connection from this address or to it; counted."""
+        if connections < self._shared.bounds.connections_max or self._shared.crowd.make_room(host):
+            return False
+        self._counters.connections_refused += 1
+        return True
 
     def shuns(self, peer: tuple[Any, ...]) -> bool:
         """Nobody of this address is listened to; counted."""
@@ -215,6 +225,7 @@ class TcpSocket:
         if flow is None or self._by_number.pop(flow.conn, None) is None:
             return
         flow.open = False
+        self._shared.crowd.remove(connection, flow.host)
         self._counters.connections[self.local.transport] -= 1
         peer = (flow.host, flow.port, connection.dialled.name if connection.dialled is not None else "")
         if self._by_peer.get(peer) is connection:
@@ -240,8 +251,7 @@ class TcpSocket:
     def _wait_for(self, peer: Peer, flow: Flow, data: bytes) -> None:
         opening = self._opening.get(peer)
         if opening is None:
-            if self._counters.connections_open + len(self._opening) >= self._shared.bounds.connections_max:
-                self._counters.connections_refused += 1
+            if self._full(self._counters.connections_open + len(self._opening), flow.host):
                 self._sink.flow_failed(flow)
                 return
             opening = self._opening[peer] = _Opening(flow)

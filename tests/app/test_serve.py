@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -22,9 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 class Process:
     """`callgate serve` as an operator starts it, its log read line by line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: str = "") -> None:
+        """`limit`: `ulimit`'s words for it."""
+        argv = [sys.executable, "-m", "proxy", "serve", "-c", str(path)]
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "proxy", "serve", "-c", str(path)],
+            ["sh", "-c", f'{limit or ":"}; exec "$@"', "sh", *argv],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
@@ -64,6 +67,19 @@ def options(address: str) -> int:
             (host, int(port)),
         )
         return int(sock.recv(4096).split()[1])
+
+
+def test_it_takes_the_file_descriptors_that_its_connections_need(tmp_path: Path) -> None:
+    """With the 1,024 that systemd gives, the 1,000th browser was turned away without a word."""
+    path = write_files(tmp_path)
+    path.write_text(path.read_text() + "limits: {connections_max: 700}\n")
+    with Process(path, "ulimit -Sn 256") as process:
+        process.until("callgate runs")
+        assert resource.prlimit(process.child.pid, resource.RLIMIT_NOFILE)[0] == 900
+        assert "warning" not in {line["level"] for line in process.lines}
+    with Process(path, "ulimit -n 256") as process:
+        line = process.until("too few file descriptors for limits.connections_max")
+        assert (line["wanted"], line["limit"]) == (900, 256)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

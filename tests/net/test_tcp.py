@@ -232,6 +232,30 @@ def test_connections_are_bounded() -> None:
     run(main())
 
 
+def test_one_address_cannot_have_all_the_connections() -> None:
+    async def main() -> None:
+        async with Net(("TCP", "127.0.0.1"), bounds=Bounds(connections_max=3)) as net, Server() as server:
+
+            async def opened(host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+                return await asyncio.open_connection(*net.address(), local_addr=(host, 0))
+
+            greedy = [await opened("127.0.0.66") for _ in range(3)]
+            greedy[0][1].write(message())
+            await net.sink.until(lambda: bool(net.sink.messages))
+            # Of those who have most, who has said nothing goes first; and so it is for what we open ourselves.
+            modest = await opened("127.0.0.7")
+            assert await ended(greedy[1][0])
+            net.send(net.flow("127.0.0.1", server.port), b"hello")
+            assert await ended(greedy[2][0])
+            # Who has as many as anybody waits like anybody.
+            assert await ended((await opened("127.0.0.66"))[0])
+            modest[1].write(message())
+            await net.sink.until(lambda: len(net.sink.messages) == 2)
+            assert not greedy[0][0].at_eof()
+
+    run(main())
+
+
 class Clockwork:
     """Sweeps when told, not by the clock."""
 
