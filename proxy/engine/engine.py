@@ -233,7 +233,10 @@ class Engine(TransactionUser):
         core = self.core
         if invite is None:
             # We differ: §16.10 would forward it statelessly; without its INVITE there is nowhere we would send it.
-            core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+            if core.guard.tolerates(txn.flow, now):
+                core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
+            else:
+                core.stack.forget(txn, now)
             return
         request = txn.request
         reasons = (

@@ -174,6 +174,11 @@ def test_the_unreadable_and_the_stray_count_too(tmp_path: Path) -> None:
     for n in range(50):
         other.request("BYE", "sip:x@example.com", f"s{n}", 1, "<sip:a@b>;tag=1", "<sip:c@d>;tag=2")
     assert banned(world) == [STRANGER, "203.0.113.67"]
+    canceller = Phone(world, "203.0.113.68", "z")
+    for n in range(50):
+        canceller.cancel("sip:x@example.com", f"n{n}")
+    assert banned(world) == [STRANGER, "203.0.113.67", "203.0.113.68"]
+    assert sum(world.engine.stack_counters.started) - sum(world.engine.stack_counters.ended) == 40
 
 
 def test_everything_is_off_when_it_is_off(tmp_path: Path) -> None:
