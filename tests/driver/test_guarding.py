@@ -64,6 +64,22 @@ def test_what_is_shunned_is_shut_out_and_let_in_again() -> None:
     assert not sockets.shunned
 
 
+def found(log: Path, mode: str) -> tuple[list[str], str]:
+    """The addresses that fail2ban's filter finds, and the line with its sums."""
+    argv = [
+        require("fail2ban-regex"),
+        "--raw",
+        "-v",
+        "--print-all-missed",
+        str(log),
+        f"{FILTER}[mode={mode}]",
+    ]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=50).stdout
+    total = re.search(r"(\d+) lines, (\d+) ignored, (\d+) matched, (\d+) missed", said)
+    assert total is not None, said
+    return re.findall(r"^\|\s+(\S+)  \w{3} \w{3} \d\d", said, re.MULTILINE), total[0]
+
+
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_fail2ban_reads_our_lines_and_nobody_can_write_one_for_us(tmp_path: Path, form: str) -> None:
     bad: list[Shun | Unshun | Suspicious] = [
@@ -79,10 +95,17 @@ def test_fail2ban_reads_our_lines_and_nobody_can_write_one_for_us(tmp_path: Path
     lines = written(log, form, *bad, *harmless)
     # However nasty the name, it is one line each.
     assert len(lines) == len(bad) + len(harmless)
-    argv = [require("fail2ban-regex"), "--raw", "-v", "--print-all-missed", str(log), str(FILTER)]
-    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=50).stdout
-    total = re.search(r"(\d+) lines, (\d+) ignored, (\d+) matched, (\d+) missed", said)
-    assert total is not None, said
-    assert total.groups() == (str(len(lines)), "0", str(len(bad)), str(len(harmless))), said
-    matched = re.findall(r"^\|\s+(\S+)  \w{3} \w{3} \d\d", said, re.MULTILINE)
-    assert sorted(matched) == sorted(["203.0.113.66"] * 6 + ["2001:db8::66"] * 5), said
+    matched, sums = found(log, "signs")
+    assert sums == f"{len(lines)} lines, 0 ignored, {len(bad)} matched, {len(harmless)} missed"
+    assert sorted(matched) == sorted(["203.0.113.66"] * 6 + ["2001:db8::66"] * 5)
+    # By default only callgate's own verdict counts: it knows who lives there.
+    assert found(log, "verdicts")[0] == ["203.0.113.66"]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_flood_that_anybody_may_have_forged_is_no_verdict(tmp_path: Path, form: str) -> None:
+    causes = [*BanCause]
+    log = tmp_path / "log"
+    written(log, form, *(Shun(f"203.0.113.{n}", cause, 600.0) for n, cause in enumerate(causes)))
+    guilty = [f"203.0.113.{n}" for n, cause in enumerate(causes) if cause is not BanCause.FLOOD]
+    assert found(log, "verdicts")[0] == guilty
