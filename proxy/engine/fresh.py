@@ -8,10 +8,10 @@ from policies.reasons import Reason
 from proxy.engine import admission, relay
 from proxy.engine.bindings import came_by, read_records
 from proxy.engine.call import Call
+from proxy.engine.claimed import claimed_aor
 from proxy.engine.effects import AskBindings
 from proxy.engine.facts import AskFirst, Caller, Unknown, Unproved, callee_for, caller_of, challenge
 from proxy.engine.forward import Context
-from proxy.engine.guard import claimed_aor
 from proxy.sip.uri import parse_uri
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ has *proved* a password of late (an office behind one NAT) is not shut out as a 
 themselves there go on, everybody else there is met with silence. And an account that is guessed at from everywhere is
 never locked: a source that does not know its password has fewer tries, one that does is let in at the first.
 
-Not here: prefixes. An IPv6 address stands for itself alone, though its owner has 2^64 of them.
+Of IPv6 an address stands for its /64 (site.py), unless a trunk or somebody exempt has one in there, too.
 
 Everything is bounded; the source that has been quiet longest is forgotten first. A spoofed address can use up the
 bucket of the real one, but ban it only while nobody has proved anything there.
@@ -21,8 +21,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.engine.abuse import Ban, BanCause, Dropped
+from proxy.engine.claimed import claimed_aors
 from proxy.engine.effects import Shun, Suspicious, Unshun
-from proxy.sip.headers import parse_auth, parse_name_addr
+from proxy.engine.site import site_of
 from proxy.sip.uri import parse_uri, same_host, target_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class _Source:
 class Guard:
     """One for each process. `on` is looked at before anything else is done."""
 
-    __slots__ = ("_accounts", "_core", "_delayed", "_scanner", "_sources", "bans", "on")
+    __slots__ = ("_accounts", "_core", "_delayed", "_scanner", "_sources", "_whole", "bans", "on")
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -115,6 +116,9 @@ class Guard:
         self.on = settings.enabled
         patterns = "|".join(re.escape(pattern) for pattern in settings.scanners)
         self._scanner = re.compile(patterns, re.IGNORECASE) if patterns else None
+        self._whole = self._with_neighbours()
+        for host in [host for host in self.bans if host in self._whole]:
+            self._lift(self.bans[host])
         for host, source in self._sources.items():
             source.exempt = self._exempt(host)
 
@@ -259,6 +263,8 @@ class Guard:
     def unban(self, host: str) -> None:
         """events.Unban: by an operator; "" = everybody. What the address did before is forgotten."""
         settings = self._core.snapshot.config.guard
+        if host and "/" not in host:
+            host = self._site(host)
         for one in [host] if host else [*self.bans]:
             if one in self.bans:
                 self._lift(self.bans[one])
@@ -271,6 +277,7 @@ class Guard:
 
     def _ban(self, host: str, source: _Source, cause: BanCause, seconds: float | None, now: float) -> None:
         core = self._core
+        host = self._site(host)
         old = self.bans.get(host)
         if seconds is None:
             seconds = core.snapshot.config.guard.ban * 2.0**source.strikes
@@ -315,7 +322,8 @@ class Guard:
 
     def _source(self, host: str, now: float) -> _Source:
         sources = self._sources
-        source = sources.get(host)
+        site = self._site(host)
+        source = sources.get(site)
         if source is None:
             if len(sources) >= SOURCES_MAX:
                 del sources[next(iter(sources))]
@@ -325,46 +333,33 @@ class Guard:
             )
         else:
             # Taken out and put in again, so that the one that was quiet longest is the first.
-            del sources[host]
-        sources[host] = source
+            del sources[site]
+        sources[site] = source
         return source
+
+    def _site(self, host: str) -> str:
+        site = site_of(host)
+        return host if site in self._whole else site
+
+    def _with_neighbours(self) -> frozenset[str]:
+        """Sites in which somebody must always be heard: they are never taken as a whole."""
+        config, catalog = self._core.snapshot.config, self._core.snapshot.catalog
+        networks = [
+            *config.guard.exempt,
+            *(one for trunk in config.trunks.values() for one in trunk.networks),
+        ]
+        hosts = [str(one.network_address) for one in networks if one.version == 6 and one.prefixlen > 64]
+        for text in [text for trunk in catalog.trunks.values() for text in trunk.targets if "[" in text]:
+            uri = parse_uri(text)
+            hosts += [uri.host.strip("[]")] if uri is not None else []
+        return frozenset(site_of(host) for host in hosts)
 
     def _exempt(self, host: str) -> bool:
         networks = self._core.snapshot.config.guard.exempt
         if not networks:
             return False
-        address = ip_address(host.partition("%")[0])
+        address = ip_address(re.split("[%/]", host)[0])
         return any(address.version == network.version and address in network for network in networks)
 
     def _drop(self, cause: Dropped) -> None:
         self._core.counters.guard_dropped[cause] += 1
-
-
-def claimed_aor(core: Core, request: Request) -> str:
-    """The account of ours that a request says it comes from, "" when it is none: of its credentials, else its From."""
-    return next(iter(claimed_aors(core, request)), "")
-
-
-def claimed_aors(core: Core, request: Request) -> list[str]:
-    """Each account of ours that its credentials name, in whatever header and for whatever realm; else that in From."""
-    catalog = core.snapshot.catalog
-    # As who checks the credentials completes their user name: by To, or by From.
-    identity = parse_name_addr(request.value("to" if request.method == "REGISTER" else "from") or "")
-    uri = parse_uri(identity.uri) if identity is not None else None
-    domain = uri.host if uri is not None and uri.host in catalog.domains else ""
-    users = [
-        credentials.params.get("username")
-        for key in ("authorization", "proxy-authorization")
-        for value in request.values(key)
-        if (credentials := parse_auth(value)) is not None
-    ]
-    found = [_aor(core, user, domain) for user in users if user]
-    if not any(found) and uri is not None and uri.user:
-        found = [_aor(core, uri.user, domain)]
-    return [aor for aor in found if aor]
-
-
-def _aor(core: Core, user: str, domain: str) -> str:
-    catalog = core.snapshot.catalog
-    account = catalog.accounts.get(f"{user}@{domain}") or catalog.by_user.get(user)
-    return account.aor if account is not None else ""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from proxy.engine import calls, cseq, finding, media, privacy, seal, session, teardown
 from proxy.engine.call import Call, CallState, Dialog
+from proxy.engine.claimed import claimed_aor
 from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
-from proxy.engine.guard import claimed_aor
 from proxy.engine.lines import take_own_credentials
 from proxy.engine.targets import Target, by_route_or_uri
 from proxy.engine.within import way_to

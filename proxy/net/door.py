@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from proxy.engine.site import site_of
+
 EVERY: Final = 64
 """Datagrams that one sample stands for."""
 SAMPLED_MAX: Final = 4096
@@ -24,7 +26,8 @@ class Door:
     def __init__(
         self, count: int = 0, period: float = 1.0, on_flood: Callable[[str], None] = lambda host: None
     ) -> None:
-        """`on_flood(host)` once a period for each host that sent more than `count` datagrams in it; 0 = never."""
+        """`on_flood(host)` once a period for each site (engine/site.py) that sent more than `count` datagrams in it;
+        of 0 never."""
         self.shunned: set[str] = set()
         self.refused = 0
         """Datagrams and connections of those, dropped unread."""
@@ -36,6 +39,11 @@ class Door:
         self._counts: dict[str, int] = {}
         self._told: set[str] = set()
         self._since = 0.0
+
+    def shuns(self, host: str) -> bool:
+        """Whether this address is not listened to, itself or the whole of its site."""
+        shunned = self.shunned
+        return host in shunned or (":" in host and site_of(host) in shunned)
 
     def heard(self, host: str, size: int, items: int, now: float) -> None:
         """A read of a stream, whatever it was made of: as many datagrams as it had messages, or kilobytes."""
@@ -53,7 +61,8 @@ class Door:
             counts.clear()
             self._told.clear()
             self._since = now
-        seen = counts[host] = counts.get(host, 0) + times
-        if seen > self._toll and host not in self._told:
-            self._told.add(host)
+        site = site_of(host)
+        seen = counts[site] = counts.get(site, 0) + times
+        if seen > self._toll and site not in self._told:
+            self._told.add(site)
             self._on_flood(host)

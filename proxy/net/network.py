@@ -61,7 +61,7 @@ class Network:
             tcp.close_flow(flow)
 
     def shun(self, host: str) -> None:
-        """Drop what this address sends from now on, and its connections."""
+        """Drop what this address or site (engine/site.py) sends from now on, and its connections."""
         self.door.shunned.add(host)
         for tcp in self._tcp.values():
             tcp.shun(host)

@@ -17,6 +17,7 @@ from typing import Any
 
 from config.listen import SECURE, WEBSOCKET, WebSocket
 from config.schema import Bounds
+from proxy.engine.site import site_of
 from proxy.net.connection import WRITE_BUFFER_MAX, Connection, PlainConnection
 from proxy.net.crowd import Crowd
 from proxy.net.door import Door
@@ -157,8 +158,9 @@ class TcpSocket:
             connection.end()
 
     def shun(self, host: str) -> None:
-        """Close every connection of this address at once, whatever it still has to say."""
-        for connection in [one for one in self._by_number.values() if one.flow.host == host]:
+        """Close every connection of this address or site at once, whatever it still has to say."""
+        found = [one for one in self._by_number.values() if host in (one.flow.host, site_of(one.flow.host))]
+        for connection in found:
             connection.transport.abort()
 
     async def close(self) -> None:
@@ -210,7 +212,7 @@ class TcpSocket:
 
     def shuns(self, peer: tuple[Any, ...]) -> bool:
         """Nobody of this address is listened to; counted."""
-        if peer[0] not in self._shared.door.shunned:
+        if not self._shared.door.shuns(peer[0]):
             return False
         self._shared.door.refused += 1
         return True

@@ -165,7 +165,7 @@ class UdpSocket:
                 self._read_errors()
                 break
             count += 1
-            if shunned and peer[0] in shunned:
+            if shunned and door.shuns(peer[0]):
                 door.refused += 1
                 continue
             # No SIP message begins with a control character, but for CRLF before one (RFC 3261 §7.5).

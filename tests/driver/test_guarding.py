@@ -106,6 +106,8 @@ def test_fail2ban_reads_our_lines_and_nobody_can_write_one_for_us(tmp_path: Path
 def test_a_flood_that_anybody_may_have_forged_is_no_verdict(tmp_path: Path, form: str) -> None:
     causes = [*BanCause]
     log = tmp_path / "log"
-    written(log, form, *(Shun(f"203.0.113.{n}", cause, 600.0) for n, cause in enumerate(causes)))
+    hosts = [f"203.0.113.{n}" for n in range(len(causes))]
+    shuns = [*map(Shun, hosts, causes, [600.0] * len(causes)), Shun("2001:db8::/64", BanCause.RATE, 600.0)]
+    written(log, form, *shuns)
     guilty = [f"203.0.113.{n}" for n, cause in enumerate(causes) if cause is not BanCause.FLOOD]
-    assert found(log, "verdicts")[0] == guilty
+    assert found(log, "verdicts")[0] == [*guilty, "2001:db8::/64"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Client:
             f"<sip:{self.user}@example.com>",
             f"Contact: <sip:{self.user}@{self.phone.address}>",
             *extra,
-            branch=f"z9hG4bK-{self.phone.address}-{self.user}-{self._branches}",
+            branch=f"z9hG4bK-{re.sub('[^0-9a-f]', '-', self.phone.address)}-{self.user}-{self._branches}",
         )
 
     def challenged(self) -> Response:

@@ -206,7 +206,7 @@ class Phone:
         self.world = world
         self.user = user
         self.flow = (table or world.udp).get(host, port)
-        self.address = f"{host}:{port}"
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.inbox: list[Request | Response] = []
         self._branches = 0
 

@@ -44,6 +44,17 @@ def test_no_threshold_no_counting_and_the_table_is_bounded() -> None:
     assert len(on._counts) <= SAMPLED_MAX
 
 
+def test_of_ipv6_a_site_is_one_sender_and_may_be_shunned_as_a_whole() -> None:
+    told: list[str] = []
+    door = Door(1000, 1.0, told.append)
+    for n in range(16):
+        door.sample(f"2001:db8::{n:x}", 1.0)
+    assert told == ["2001:db8::f"]
+    door.shunned = {"2001:db8::/64", "2001:db8:0:2::1", "192.0.2.1"}
+    hosts = ["2001:db8::5", "2001:db8:0:1::5", "2001:db8:0:2::1", "2001:db8:0:2::2", "192.0.2.1", "192.0.2.2"]
+    assert [host for host in hosts if door.shuns(host)] == ["2001:db8::5", "2001:db8:0:2::1", "192.0.2.1"]
+
+
 def test_datagrams_of_the_shunned_are_dropped_and_those_of_others_come() -> None:
     told: list[str] = []
 
