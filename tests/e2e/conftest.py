@@ -15,6 +15,7 @@ import pytest
 from load.processes import Processes
 from tests.e2e.net import Net
 from tests.e2e.service import Callgate, Settings, Tariff, settings_of
+from tests.e2e.softphones import Softphones
 from tests.e2e.stage import Providers, Stage
 from tests.e2e.store import held
 from tests.redis import PrivateRedis, private_redis
@@ -76,6 +77,12 @@ def callgate(
 def processes() -> Iterator[Processes]:
     """Ended with the test."""
     with Processes() as started:
+        yield started
+
+
+@pytest.fixture
+def softphones(processes: Processes, net: Net, tmp_path: Path) -> Iterator[Softphones]:
+    with Softphones(processes, net, tmp_path) as started:
         yield started
 
 

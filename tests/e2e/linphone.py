@@ -9,14 +9,13 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from config.listen import Transport
 from load.processes import Child, Processes, wait_until
 from tests.certificates import authority
 from tests.e2e.net import PATIENCE_S, Address, free_port
+from tests.e2e.softphone import Softphone
 from tests.tools import require
 
 # The authority is verified, the name is not: it refuses the certificate of an address when it shall do that, too.
@@ -33,7 +32,7 @@ verify_server_certs=1
 verify_server_cn=0
 root_ca={authority}
 default_proxy=0
-
+{session}
 [rtp]
 bind_address={host}
 audio_rtp_port={audio}
@@ -52,13 +51,17 @@ reg_route=<sip:{proxy};transport={transport};lr>
 reg_expires=600
 reg_sendregister=1
 """
+# RFC 4028; the caller refreshes (refresher: 1 = uas, 2 = uac). By default it knows no session timers.
+SESSION = """\
+session_expires_enabled=1
+session_expires_value={expires}
+session_expires_min_value=90
+session_expires_refresher_value=2
+"""
 _REPLACES = re.compile(r"^Replaces: *(\S+)$", re.MULTILINE)
-_BYE = re.compile(r"^BYE sip:.*?\n\n", re.MULTILINE | re.DOTALL)
 
 
-class Linphone:
-    """A `with` block ends it."""
-
+class Linphone(Softphone):
     def __init__(
         self,
         processes: Processes,
@@ -69,10 +72,14 @@ class Linphone:
         proxy: Address,
         transport: Transport,
         domain: str,
+        session_expires: int = 0,
     ) -> None:
         program = require("linphone-daemon")
         folder.mkdir()
         self.user = user
+        self.host = host
+        self.call = 0
+        """The number of its latest call, from 1."""
         ports = {one: free_port(host) if one == transport else 0 for one in ("UDP", "TCP", "TLS")}
         (folder / "linphonerc").write_text(
             CONFIG.format(
@@ -87,6 +94,7 @@ class Linphone:
                 tls=ports["TLS"],
                 audio=free_port(host) & ~1,
                 authority=authority().path,
+                session=SESSION.format(expires=session_expires) if session_expires else "",
             )
         )
         # Its database.
@@ -112,14 +120,45 @@ class Linphone:
             return False
         return True
 
-    def __enter__(self) -> Linphone:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._socket.close()
         self._control.unlink(missing_ok=True)
+
+    def register(self) -> None:
+        """It does so by itself."""
+        self.until(
+            "it is registered", lambda: "LinphoneRegistrationOk" in self.command("register-status ALL")
+        )
+
+    def dial(self, uri: str) -> None:
+        self.does(f"call {uri}")
+
+    def await_up(self) -> None:
+        self.call += 1
+        self.await_state(self.call, "StreamsRunning")
+
+    def hold(self) -> None:
+        self.does(f"call-pause {self.call}")
+        self.await_state(self.call, "Paused")
+
+    def resume(self) -> None:
+        self.does(f"call-resume {self.call}")
+        self.await_state(self.call, "StreamsRunning")
+
+    def await_held(self) -> None:
+        self.await_state(self.call, "PausedByRemote")
+
+    def await_resumed(self) -> None:
+        self.await_state(self.call, "StreamsRunning")
+
+    def transfer(self, uri: str) -> None:
+        self.does(f"call-transfer {self.call} {uri}")
+
+    def hang_up(self) -> None:
+        self.does(f"terminate {self.call}")
+
+    def await_over(self) -> None:
+        self.await_no_call(self.call)
 
     def command(self, text: str) -> str:
         """Has it do something; returns what it said."""
@@ -133,30 +172,18 @@ class Linphone:
         """A command that succeeds."""
         assert self.command(text).startswith("Status: Ok"), text
 
-    def await_registered(self) -> None:
-        self._until(
-            "it is registered", lambda: "LinphoneRegistrationOk" in self.command("register-status ALL")
-        )
-
     def await_state(self, call: int, state: str) -> None:
         """Its call with this number, from 1."""
-        self._until(
+        self.until(
             f"{state} of call {call}",
             lambda: f"State: LinphoneCall{state}\n" in self.command(f"call-status {call}"),
         )
 
     def await_no_call(self, call: int) -> None:
-        self._until(
+        self.until(
             f"call {call} is over", lambda: "No call with such id" in self.command(f"call-status {call}")
         )
 
-    def byes(self) -> list[str]:
-        """All that it sent and received."""
-        return _BYE.findall(self.log.read_text(errors="replace").replace("\r", ""))
-
     def replacing(self) -> list[str]:
         """Values of the header Replaces in what it received or sent."""
-        return _REPLACES.findall(self.log.read_text(errors="replace").replace("\r", ""))
-
-    def _until(self, what: str, true: Callable[[], bool]) -> None:
-        wait_until(f"{self.user}: {what}", true, self.child, PATIENCE_S)
+        return _REPLACES.findall(self.said())

@@ -1,0 +1,93 @@
+"""What a real softphone does under test, in the same words for each kind: baresip.py, linphone.py.
+
+It answers by itself. `await_…` return as soon as it is so; what is said of "the call" is said of its latest.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from load.processes import Child, wait_until
+from tests.e2e.net import PATIENCE_S
+
+_BYE = re.compile(r"^BYE sip:.*?\n\n", re.MULTILINE | re.DOTALL)
+
+
+class Softphone(ABC):
+    """A `with` block ends what it needs; its process ends with the `Processes` it was started in."""
+
+    user: str
+    host: str
+    child: Child
+    log: Path
+    """Has the SIP it sent and received."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def register(self) -> None:
+        """Returns when its registrar has accepted it."""
+
+    @abstractmethod
+    def dial(self, uri: str) -> None: ...
+
+    @abstractmethod
+    def await_up(self) -> None:
+        """One more call than before is answered, by it or by the other side."""
+
+    @abstractmethod
+    def hold(self) -> None: ...
+
+    @abstractmethod
+    def resume(self) -> None: ...
+
+    @abstractmethod
+    def await_held(self) -> None:
+        """The other side has put it on hold."""
+
+    @abstractmethod
+    def await_resumed(self) -> None: ...
+
+    @abstractmethod
+    def transfer(self, uri: str) -> None:
+        """Blind: by a REFER without Replaces."""
+
+    @abstractmethod
+    def hang_up(self) -> None: ...
+
+    @abstractmethod
+    def await_over(self) -> None: ...
+
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log.read_text(errors="replace").replace("\r", "")
+
+    def byes(self) -> list[str]:
+        """All that it sent and received."""
+        return _BYE.findall(self.said())
+
+    def await_bye(self, text: str) -> None:
+        """Its latest BYE has this."""
+        self.until(f"a BYE with {text}", lambda: any(text in bye for bye in self.byes()[-1:]))
+
+    def until(self, what: str, true: Callable[[], bool]) -> None:
+        wait_until(f"{self.user}: {what}", true, self.child, PATIENCE_S)
+
+    def kill(self) -> None:
+        """As a flat battery would: nothing is said to anybody."""
+        self.child.popen.kill()
+        self.child.popen.wait()
