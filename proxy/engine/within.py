@@ -37,7 +37,14 @@ def way_to(core: Core, call: Call, peer: Peer) -> Flow:
     worse than nobody.
     """
     flow = peer.flow
-    return (_registered_anew(core, call, peer) or flow) if flow.gone else flow
+    # Of a process that died: the port it had there is a client's own as a rule, and takes no connection.
+    left = flow.conn == 0 and flow.reliable
+    if left or flow.gone:
+        again = _registered_anew(core, call, peer)
+        # Where somebody might still be, not another device elsewhere.
+        if again is not None and (flow.gone or again.host == flow.host):
+            return again
+    return flow
 
 
 def _registered_anew(core: Core, call: Call, peer: Peer) -> Flow | None:

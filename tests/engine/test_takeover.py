@@ -14,6 +14,7 @@ from proxy.engine.dialogtext import read_dialog
 from proxy.engine.effects import CallAnswered, DialogOver, HoldLease
 from proxy.engine.events import CallInherited, LeaseLost
 from proxy.sip.message import Response
+from tests.engine.test_connections import BOB, Connected, record, registered
 from tests.engine.world import Phone, World, answered, bound, set_up
 
 HOUR = 3600.0
@@ -84,6 +85,25 @@ def test_whoever_hangs_up_is_understood(world: World, other: World) -> None:
     assert other.released == [("alice@example.com", Outcome.SUCCESS)]
     assert other.records[0].ended_by == "caller"
     other.idle()
+
+
+@pytest.mark.parametrize(("host", "reached"), [("203.0.113.5", True), ("203.0.113.6", False)])
+def test_who_registers_anew_from_there_is_cut_over_its_new_connection(
+    world: World, other: World, host: str, reached: bool
+) -> None:
+    """A phone over TCP whose connection ended with the process: it takes none at the port it had."""
+    bob = Connected(world, "TCP")
+    caller = registered(world, record(bob.flow))
+    caller.invite(BOB)
+    [invite] = bob.requests()
+    bob.answer(invite, 200, "OK", "t1", f"Contact: <sip:bob@{bob.flow.host}:{bob.flow.port};transport=tcp>")
+    told = {told.leg.direction: told for told in world.of(CallAnswered)}
+    leg = told["out"].leg
+    other.handle(CallInherited(Inherited(leg.limits, "out", leg.lease, told["out"].dialog, True, None)))
+    again = Connected(other, "TCP", host, number=9)
+    other.engine.core.sources.put(again.flow, "bob@example.com", other.now + 2 * HOUR, other.now)
+    other.advance(HOUR + 1)
+    assert [request.method for request in again.requests()][:1] == ["BYE"] * reached
 
 
 def test_a_shared_budget_is_planned_for_it_too(world: World, other: World) -> None:
