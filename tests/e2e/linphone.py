@@ -18,6 +18,7 @@ from tests.e2e.net import PATIENCE_S, Address, free_port
 from tests.e2e.softphone import Softphone
 from tests.tools import require
 
+# Who cannot register tries again after half a second (by default a minute).
 # The authority is verified, the name is not: it refuses the certificate of an address when it shall do that, too.
 CONFIG = """\
 [sip]
@@ -31,6 +32,7 @@ contact=sip:{user}@{host}
 verify_server_certs=1
 verify_server_cn=0
 root_ca={authority}
+refresher_retry_after=500
 default_proxy=0
 {session}
 [rtp]
@@ -55,7 +57,7 @@ reg_sendregister=1
 SESSION = """\
 session_expires_enabled=1
 session_expires_value={expires}
-session_expires_min_value=90
+session_expires_min_value={least}
 session_expires_refresher_value=2
 """
 _REPLACES = re.compile(r"^Replaces: *(\S+)$", re.MULTILINE)
@@ -94,7 +96,9 @@ class Linphone(Softphone):
                 tls=ports["TLS"],
                 audio=free_port(host) & ~1,
                 authority=authority().path,
-                session=SESSION.format(expires=session_expires) if session_expires else "",
+                session=SESSION.format(expires=session_expires, least=min(session_expires, 90))
+                if session_expires
+                else "",
             )
         )
         # Its database.

@@ -14,8 +14,7 @@ from typing import Self
 
 from load.processes import Child, wait_until
 from tests.e2e.net import PATIENCE_S
-
-_BYE = re.compile(r"^BYE sip:.*?\n\n", re.MULTILINE | re.DOTALL)
+from tests.e2e.sipp import Message
 
 
 class Softphone(ABC):
@@ -76,13 +75,18 @@ class Softphone(ABC):
         """Its log so far."""
         return self.log.read_text(errors="replace").replace("\r", "")
 
-    def byes(self) -> list[str]:
-        """All that it sent and received."""
-        return _BYE.findall(self.said())
+    def messages(self, start: str, cseq: str = "") -> list[Message]:
+        """Heads of those it sent and received, by how they begin and how their CSeq ends."""
+        heads = re.findall(rf"^{re.escape(start)}.*?\n\n", self.said(), re.MULTILINE | re.DOTALL)
+        found = [Message(0.0, False, head.replace("\n", "\r\n")) for head in heads]
+        return [message for message in found if message.value("CSeq").endswith(cseq)]
 
-    def await_bye(self, text: str) -> None:
-        """Its latest BYE has this."""
-        self.until(f"a BYE with {text}", lambda: any(text in bye for bye in self.byes()[-1:]))
+    def await_bye(self, reason: str) -> None:
+        """Its latest has this Reason."""
+        self.until(
+            f"a BYE: {reason}",
+            lambda: [bye.values("Reason") for bye in self.messages("BYE ")][-1:] == [[reason]],
+        )
 
     def until(self, what: str, true: Callable[[], bool]) -> None:
         wait_until(f"{self.user}: {what}", true, self.child, PATIENCE_S)

@@ -69,7 +69,7 @@ def test_they_hold_transfer_and_are_cut(
     carla.await_no_call(4)
     anna.await_no_call(5)
     for each in (anna, carla):
-        assert 'Reason: SIP ;cause=402 ;text="call_duration reached"' in each.byes()[-1]
+        each.await_bye('SIP ;cause=402 ;text="call_duration reached"')
     callgate.until("every call is in the records", lambda: len(callgate.records()) == 6)
     *talked, cut = callgate.records()
     assert [one["cut"] for one in talked] == [False] * 5
