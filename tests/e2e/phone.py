@@ -103,15 +103,28 @@ class Phone:
 
     def invited(self, user: str) -> Message:
         """Calls an account, with digest when asked, and returns the final answer; acknowledged when it is a refusal."""
-        uri, contact = f"sip:{user}@{self.domain}", f"Contact: <{self.contact}>"
-        answer = self.ask(self.request("INVITE", uri, contact))
+        uri = f"sip:{user}@{self.domain}"
+        answer = self.ask(self.request("INVITE", uri, f"Contact: <{self.contact}>"))
         if answer.status == 407:
-            self.acknowledge(answer)
-            proof = credentials(self, "INVITE", uri, challenges(answer)["MD5"], proxy=True)
-            answer = self.ask(self.request("INVITE", uri, contact, proof))
+            answer = self.ask(self._proven(answer, uri))
         if answer.status >= 300:
             self.acknowledge(answer)
         return answer
+
+    def invite(self, user: str, *, cseq: int = 0) -> str:
+        """Calls an account or a number, with the digest it is asked for, and returns the Call-ID before any answer."""
+        uri = f"sip:{user}@{self.domain}"
+        asked = self.ask(self.request("INVITE", uri, f"Contact: <{self.contact}>"))
+        assert asked.status == 407, asked.text
+        self.send(self._proven(asked, uri, cseq))
+        return asked.call_id
+
+    def _proven(self, asked: Message, uri: str, cseq: int = 0) -> str:
+        """The INVITE again, with what its 407 asks for."""
+        self.acknowledge(asked)
+        proof = credentials(self, "INVITE", uri, challenges(asked)["MD5"], proxy=True)
+        contact = f"Contact: <{self.contact}>"
+        return self.request("INVITE", uri, contact, proof, call_id=asked.call_id, cseq=cseq)
 
     def within(self, method: str, answer: Message, cseq: int, *extra: str) -> str:
         """A request in the dialog that our INVITE and this answer to it made."""

@@ -60,18 +60,6 @@ def register(phone: Phone, *extra: str) -> Message:
     return phone.ask(phone.register(proof, *extra))
 
 
-def call(phone: Phone, user: str) -> None:
-    """Asks for a call, and again with the credentials that the PBX wants."""
-    uri = f"sip:{user}@{DOMAIN}"
-    contact = f"Contact: <{phone.contact}>"
-    call_id = phone.new_call_id()
-    asked = phone.ask(phone.request("INVITE", uri, contact, call_id=call_id))
-    assert asked.status == 407, asked.text
-    phone.acknowledge(asked)
-    proof = credentials(phone, "INVITE", uri, challenges(asked)["MD5"], proxy=True)
-    phone.send(phone.request("INVITE", uri, contact, proof, call_id=call_id))
-
-
 def acknowledge(phone: Phone, answer: Message) -> None:
     phone.send(phone.within("ACK", answer, answer.cseq))
 
@@ -110,7 +98,7 @@ def test_two_accounts_call_each_other_through_the_pbx(callgate: Callgate, pbx: P
     with phone_of(callgate, net, "tom") as tom, phone_of(callgate, net, "tim", "TCP") as tim:
         assert register(tom).status == 200
         assert register(tim).status == 200
-        call(tom, "tim")
+        tom.invite("tim")
         # tim rings: his INVITE came by his Path over his connection.
         invite = tim.expect("INVITE")
         tim.reply(invite, "200 OK", f"Contact: <{tim.contact}>")

@@ -15,7 +15,7 @@ from load.processes import Processes
 from tests.e2e.net import PATIENCE_S, Net
 from tests.e2e.pbx import DOMAIN, Pbx
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
-from tests.e2e.phone import Phone, challenges, credentials, final
+from tests.e2e.phone import Phone, final, register
 from tests.e2e.service import DOMAIN as OWN
 from tests.e2e.service import PASSWORD, Callgate, Tariff, settings_of
 from tests.redis import PrivateRedis
@@ -103,9 +103,7 @@ def registrations(service: Callgate) -> list[dict[str, Any]]:
 def registered(callgate: Callgate, net: Net, user: str) -> Phone:
     """The account's own client."""
     phone = Phone(user, PASSWORD, net.host(Net.SOFTPHONE), callgate.address(), "UDP")
-    asked = phone.ask(phone.register())
-    proof = credentials(phone, "REGISTER", f"sip:{OWN}", challenges(asked)["MD5"])
-    assert phone.ask(phone.register(proof)).status == 200
+    register(phone)
     return phone
 
 
@@ -129,13 +127,7 @@ def test_what_it_calls_is_proved_in_its_place(callgate: Callgate, pbx: Pbx, net:
     """INVITE, re-INVITE and BYE are challenged by the PBX; the phone hears of none, and its numbers are its own."""
     with registered(callgate, net, "ada") as ada, outside_of(pbx, net) as outside:
         before = callgate.metric("callgate_challenges_answered_total")
-        uri, contact = f"sip:777@{OWN}", f"Contact: <{ada.contact}>"
-        call_id = ada.new_call_id()
-        asked = ada.ask(ada.request("INVITE", uri, contact, call_id=call_id))
-        assert asked.status == 407
-        ada.acknowledge(asked)
-        proof = credentials(ada, "INVITE", uri, challenges(asked)["MD5"], proxy=True)
-        ada.send(ada.request("INVITE", uri, contact, proof, call_id=call_id, cseq=20))
+        call_id = ada.invite("777", cseq=20)
         invite = outside.expect("INVITE")
         assert invite.cseq == 21
         outside.reply(invite, "200 OK", f"Contact: <{outside.contact}>")
@@ -143,7 +135,7 @@ def test_what_it_calls_is_proved_in_its_place(callgate: Callgate, pbx: Pbx, net:
         assert (ok.status, ok.cseq) == (200, 20)
         ada.send(ada.within("ACK", ok, 20))
         assert outside.expect("ACK").cseq == 21
-        ada.send(ada.within("INVITE", ok, 21, contact))
+        ada.send(ada.within("INVITE", ok, 21, f"Contact: <{ada.contact}>"))
         again = outside.expect("INVITE")
         assert again.cseq == 23
         outside.reply(again, "200 OK", f"Contact: <{outside.contact}>")
@@ -190,12 +182,7 @@ def test_who_calls_the_registration_reaches_the_accounts_client(
 
 def test_a_cut_is_proved_too(callgate: Callgate, pbx: Pbx, net: Net) -> None:
     with registered(callgate, net, "cut") as phone, outside_of(pbx, net) as outside:
-        uri, contact = f"sip:778@{OWN}", f"Contact: <{phone.contact}>"
-        call_id = phone.new_call_id()
-        asked = phone.ask(phone.request("INVITE", uri, contact, call_id=call_id))
-        phone.acknowledge(asked)
-        proof = credentials(phone, "INVITE", uri, challenges(asked)["MD5"], proxy=True)
-        phone.send(phone.request("INVITE", uri, contact, proof, call_id=call_id))
+        phone.invite("778")
         invite = outside.expect("INVITE")
         outside.reply(invite, "200 OK", f"Contact: <{outside.contact}>")
         ok = final(phone)

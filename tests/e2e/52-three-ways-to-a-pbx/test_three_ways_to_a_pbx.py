@@ -13,7 +13,7 @@ from tests.e2e.net import Net
 from tests.e2e.pbx import DOMAIN as PBX_DOMAIN
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
 from tests.e2e.pbx import Pbx
-from tests.e2e.phone import Phone, challenges, credentials, final
+from tests.e2e.phone import Phone, final, register
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Tariff, settings_of
 from tests.e2e.sipp import Message
 from tests.e2e.stage import Providers
@@ -46,10 +46,8 @@ def callgate(net: Net, redis: PrivateRedis, tmp_path_factory: pytest.TempPathFac
         assert service.metric("callgate_internal_errors_total") == 0, service.running.tail(60)
 
 
-def registered(phone: Phone, domain: str) -> Phone:
-    asked = phone.ask(phone.register())
-    proof = credentials(phone, "REGISTER", f"sip:{domain}", challenges(asked)["MD5"])
-    assert phone.ask(phone.register(proof)).status == 200
+def registered(phone: Phone) -> Phone:
+    register(phone)
     return phone
 
 
@@ -97,9 +95,7 @@ def test_the_pbx_registers_here(
     )
     provider = providers.take("UDP")
     with (
-        registered(
-            Phone("desk", PBX_PASSWORD, net.host(DESK), address, "UDP", PBX_DOMAIN), PBX_DOMAIN
-        ) as desk,
+        registered(Phone("desk", PBX_PASSWORD, net.host(DESK), address, "UDP", PBX_DOMAIN)) as desk,
         Phone(
             "provider", "", provider.address[0], callgate.address(), "UDP", port=provider.address[1]
         ) as outside,
@@ -119,9 +115,7 @@ def test_the_pbx_registers_here(
 def test_two_trunks_at_one_address_are_told_apart_by_a_header(
     callgate: Callgate, net: Net, processes: Processes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with registered(
-        Phone("5001", PASSWORD, net.host(Net.SOFTPHONE), callgate.address(), "UDP"), DOMAIN
-    ) as worker:
+    with registered(Phone("5001", PASSWORD, net.host(Net.SOFTPHONE), callgate.address(), "UDP")) as worker:
         for n, name in enumerate(("a", "b", "c")):
             address = (net.host(TRUNKS), net.sip_port + n)
             folder = tmp_path_factory.mktemp(f"trunk-{name}")
