@@ -229,6 +229,8 @@ def _final(
         return
     branch.response = response
     _close(core, context, branch, status)
+    if context.session is not None:
+        session.refused(core, context, status, now)
     if (status in _FAILOVER or status == 430) and _failed_over(core, context, branch, response, now):
         return
     if status >= 600:

@@ -105,6 +105,16 @@ def answered(core: Core, asked: Asked, call: Call, dialog: Dialog, response: Res
     _refreshed(core, call, dialog, now + interval, now)
 
 
+def refused(core: Core, context: Context, status: int, now: float) -> None:
+    """A session refresh request failed. Where the other side does not know its method, the session loses its end.
+
+    RFC 4028 §10 has it expire; that would end a call which is alive on both sides (linphone 5.1 sends UPDATE to who
+    allows none). We differ: pings look after it, where they are on, and a refresh that succeeds gives it an end again.
+    """
+    if status in (405, 501) and context.call_of_dialog is not None and context.dialog is not None:
+        _refreshed(core, context.call_of_dialog, context.dialog, 0.0, now)
+
+
 def _refreshed(core: Core, call: Call, dialog: Dialog, expires_at: float, now: float) -> None:
     if not dialog.confirmed or (not expires_at and dialog.watch is None):
         return

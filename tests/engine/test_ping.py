@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from policies.lease import Outcome
-from proxy.sip.message import Request
+from proxy.sip.message import Request, Response
 from tests.engine.world import CALLGATE, Phone, World, answered, set_up
 
 PINGS = CALLGATE + "dialog_ping: {enabled: yes, every: 60s, lost_after: 2}\n"
@@ -100,6 +100,23 @@ def test_who_refreshes_is_not_asked(tmp_path: Path) -> None:
     world.advance(600)
     assert not callee.got()
     assert not caller.got()
+
+
+def test_who_cannot_refresh_is_asked(tmp_path: Path) -> None:
+    world = World(tmp_path, PINGS + "session_timers: {enabled: yes}\n")
+    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
+    caller.invite("sip:4930@example.com", "c1", "Supported: timer")
+    callee.answer(callee.requests()[0], 200, "OK")
+    ok = caller.got()[-1]
+    assert isinstance(ok, Response)
+    caller.within("ACK", ok, 1)
+    callee.got()
+    caller.within("UPDATE", ok, 2, "Supported: timer", "Session-Expires: 1800;refresher=uac")
+    callee.answer(one(callee, "UPDATE"), 501, "Not Implemented")
+    caller.got()
+    world.advance(60)
+    one(callee, "OPTIONS")
+    one(caller, "OPTIONS")
 
 
 def test_nobody_is_asked_after_the_end(world: World) -> None:

@@ -124,6 +124,29 @@ def test_a_refresh_keeps_the_call_and_only_a_2xx_is_one(world: World) -> None:
     ended_by_us(world, caller, callee)
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_callee_that_knows_no_update_does_not_end_a_live_call(world: World, status: int) -> None:
+    """linphone 5.1 refreshes by UPDATE, whatever its callee allows."""
+    caller, callee, _, ok = up(world, (TIMER,), ())
+    world.advance(300)
+    caller.within("UPDATE", ok, 2, TIMER, "Session-Expires: 600;refresher=uac")
+    [update] = callee.requests()
+    callee.answer(update, status, "No")
+    assert caller.statuses() == [status]
+    world.advance(2000)
+    assert not caller.got()
+    assert not callee.got()
+    # What succeeds counts again.
+    caller.within("INVITE", ok, 3, TIMER, "Session-Expires: 600;refresher=uac")
+    [invite] = callee.requests()
+    callee.answer(invite, 200, "OK", "t1")
+    caller.got()
+    caller.within("ACK", ok, 3)
+    callee.got()
+    world.advance(601)
+    ended_by_us(world, caller, callee)
+
+
 def test_a_shorter_interval_counts_at_once(world: World) -> None:
     caller, callee, _, ok = up(world, (TIMER,), (TIMER, "Session-Expires: 600;refresher=uac"))
     caller.within("UPDATE", ok, 2, TIMER, "Session-Expires: 120;refresher=uac")
