@@ -17,7 +17,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def call(self, function: str, *arguments: str) -> Any:
+    def call(self, function: str, *arguments: object) -> Any:
         return self.run(f"{function}({', '.join(map(json.dumps, arguments))})")
 
     def next(self, kind: str) -> dict[str, Any]:
@@ -159,6 +159,15 @@ def serving(folder: Path) -> Iterator[str]:
 @contextmanager
 def browsing(processes: Processes, folder: Path, url: str, trusted: Certificate) -> Iterator[Page]:
     """A Chromium on this page, which takes `trusted` for good whoever signed it."""
+    with browsing_all(processes, folder, url, trusted, 1) as (page,):
+        yield page
+
+
+@contextmanager
+def browsing_all(
+    processes: Processes, folder: Path, url: str, trusted: Certificate, count: int
+) -> Iterator[list[Page]]:
+    """So many tabs of one Chromium."""
     profile = folder / "profile"
     argv = [require("chromium"), *FLAGS, f"--user-data-dir={profile}"]
     argv += [f"--ignore-certificate-errors-spki-list={pin_of(trusted)}", "about:blank"]
@@ -167,13 +176,21 @@ def browsing(processes: Processes, folder: Path, url: str, trusted: Certificate)
     wait_until("DevTools listen", lambda: told.exists() and "\n" in told.read_text(), child, PATIENCE_S)
     port = told.read_text().split()[0]
 
-    def pages() -> list[dict[str, str]]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=PATIENCE_S) as answer:
-            found: list[dict[str, str]] = json.load(answer)
-        return [one for one in found if one["type"] == "page"]
+    def devtools(path: str, method: str = "GET") -> Any:
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/json{path}", method=method)
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
 
-    wait_until("the page is there", lambda: bool(pages()), child, PATIENCE_S)
-    with connect(pages()[0]["webSocketDebuggerUrl"], max_size=None, proxy=None, compression=None) as devtools:
-        page = Page(devtools)
-        page.open(url)
-        yield page
+    def tabs() -> list[dict[str, str]]:
+        return [one for one in devtools("") if one["type"] == "page"]
+
+    wait_until("the page is there", lambda: bool(tabs()), child, PATIENCE_S)
+    opened = [tabs()[0], *(devtools("/new?about:blank", "PUT") for _ in range(1, count))]
+    with ExitStack() as stack:
+        pages = []
+        for tab in opened:
+            channel = connect(tab["webSocketDebuggerUrl"], max_size=None, proxy=None, compression=None)
+            page = Page(stack.enter_context(channel))
+            page.open(url)
+            pages.append(page)
+        yield pages

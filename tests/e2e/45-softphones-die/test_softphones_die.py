@@ -18,7 +18,7 @@ from tests.redis import PrivateRedis
 
 USERS = ("dies-first", "dies-second", "dies-third", "dies-fourth")
 TARIFFS = {user: Tariff() for user in USERS}
-SESSION_S = 5
+SESSION_S = 4
 
 
 @pytest.fixture

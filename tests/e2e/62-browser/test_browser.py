@@ -9,13 +9,23 @@ import pytest
 
 from config.listen import Certificate
 from load.processes import Processes
-from tests.e2e.browser import browsing, serving, site
+from tests.e2e.browser import browsing, browsing_all, serving, site
 from tests.e2e.net import Net
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.e2e.stage import Stage
 from tests.redis import PrivateRedis
 
-TARIFFS = {"browses": Tariff({"call_duration": "2s"}), "calls-a-browser": Tariff()}
+TARIFFS = {
+    "browses": Tariff({"call_duration": "2s"}),
+    "calls-a-browser": Tariff(),
+    **{f"tab-{name}": Tariff() for name in ("anna", "berta", "carla")},
+}
+
+
+def shown(callgate: Callgate) -> Certificate:
+    """Its certificate."""
+    (one,) = callgate.settings["tls"]["certificates"]
+    return Certificate(certificate=Path(one["certificate"]), key=Path(one["key"]))
 
 
 @pytest.mark.timeout(120)  # The first run fetches JsSIP.
@@ -31,12 +41,10 @@ def test_a_browser_phone(
     # As by default: of several challenges JsSIP sees the last one only, and it knows no other than MD5.
     settings["auth"]["algorithms"] = ["SHA-256", "MD5"]
     stage = stage_of(serve(settings))
-    (shown,) = stage.callgate.settings["tls"]["certificates"]
-    certificate = Certificate(certificate=Path(shown["certificate"]), key=Path(shown["key"]))
     host, port = stage.callgate.address(transport="WSS")
     with (
         serving(site()) as address,
-        browsing(processes, tmp_path, f"{address}/phone.html", certificate) as page,
+        browsing(processes, tmp_path, f"{address}/phone.html", shown(stage.callgate)) as page,
     ):
         page.call("register", f"wss://{host}:{port}/", f"sip:browses@{DOMAIN}", PASSWORD)
         page.next("registered")
@@ -71,3 +79,53 @@ def test_a_browser_phone(
         page.call("hangUp")
         caller.succeeds()
         assert stage.callgate.record(caller.call_id)["ended_by"] == "callee"
+
+
+@pytest.mark.timeout(120)  # The first run fetches JsSIP.
+def test_browsers_hold_and_transfer(
+    net: Net,
+    redis: PrivateRedis,
+    serve: Callable[[Settings], Callgate],
+    processes: Processes,
+    tmp_path: Path,
+) -> None:
+    """Hold and back by re-INVITE; session timers agreed upon; a blind transfer, which the one sent away follows."""
+    settings = settings_of(net, redis.url, host=7)
+    # JsSIP asks for 90 s, and gives up when told by 422 that this is not enough.
+    settings["session_timers"] = {"enabled": True, "session_expires": "10m", "min_se": "90s"}
+    settings["auth"]["algorithms"] = ["SHA-256", "MD5"]
+    callgate = serve(settings)
+    host, port = callgate.address(transport="WSS")
+    with (
+        serving(site()) as address,
+        browsing_all(processes, tmp_path, f"{address}/phone.html", shown(callgate), 3) as pages,
+    ):
+        anna, berta, carla = pages
+        for page, name in zip(pages, ("anna", "berta", "carla"), strict=True):
+            page.call("register", f"wss://{host}:{port}/", f"sip:tab-{name}@{DOMAIN}", PASSWORD, True)
+            page.next("registered")
+
+        anna.call("dial", f"sip:tab-berta@{DOMAIN}")
+        for page in (anna, berta):
+            page.next("confirmed")
+        # RFC 4028 §9: who is called refreshes, where neither asked for another.
+        assert anna.call("timers") == {"expires": 90, "refresher": False, "running": True}
+        assert berta.call("timers") == {"expires": 90, "refresher": True, "running": True}
+        for does, seen in (("hold", "hold"), ("resume", "unhold")):
+            anna.call(does)
+            assert berta.next(seen)["originator"] == "remote"
+            anna.next("done")
+
+        berta.call("transfer", f"sip:tab-carla@{DOMAIN}")
+        assert carla.next("session")["originator"] == "remote"
+        for page in (anna, carla):
+            page.next("confirmed")
+        berta.next("ended")
+        carla.call("hangUp")
+        anna.next("ended")
+    callgate.until("both calls are in the records", lambda: len(callgate.records()) == 2)
+    assert [record["payers"] for record in callgate.records()] == [
+        ["tab-anna", "tab-berta"],
+        ["tab-anna", "tab-carla"],
+    ]
+    assert [record["outcome"] for record in callgate.records()] == ["success"] * 2
