@@ -67,6 +67,8 @@ def ended_by_us(world: World, caller: Phone, callee: Phone) -> None:
             ["120"],
         ),  # cannot be told 422: Min-SE and Session-Expires are raised
         (("Session-Expires: 100", "Min-SE: 90"), ["120"], ["120"]),
+        # A Min-SE that is ours or more stays.
+        (("Session-Expires: 100", "Min-SE: 200"), ["200"], ["200"]),
         (("Session-Expires: soon",), ["soon"], []),
         ((TIMER, f"Session-Expires: {'9' * 30}"), ["600"], []),
     ],
@@ -81,10 +83,11 @@ def test_what_is_asked_of_the_callee(
     assert invite.values("min-se") == min_se
 
 
-def test_too_small_is_refused_before_anything_is_taken(world: World) -> None:
+@pytest.mark.parametrize("knows", [TIMER, "Supported: 100rel, Timer", "k: timer"])
+def test_too_small_is_refused_before_anything_is_taken(world: World, knows: str) -> None:
     caller, callee = phones(world)
     world.auto = None
-    caller.invite(NUMBER, "c1", TIMER, "Session-Expires: 119")
+    caller.invite(NUMBER, "c1", knows, "Session-Expires: 119")
     [answer] = caller.got()
     assert isinstance(answer, Response)
     assert (answer.status, answer.value("min-se")) == (422, "120")
@@ -172,6 +175,28 @@ def test_a_2xx_without_a_refresher_leaves_no_orphan(world: World) -> None:
     assert ok.values("session-expires") == ["300;refresher=uac"], "who knows timers is told to refresh"
     world.advance(301)
     ended_by_us(world, caller, callee)
+
+
+def test_who_knows_no_timers_is_not_made_the_refresher(world: World) -> None:
+    caller, callee, _, ok = up(world, (), (TIMER, "Session-Expires: 300"))
+    assert ok.values("session-expires") == ["300;refresher=uas"]
+    assert "require" not in ok.keys, "what it cannot do is not required of it"
+    world.advance(301)
+    ended_by_us(world, caller, callee)
+
+
+def test_a_refresh_without_timers_at_either_side_ends_the_session_and_not_the_call(world: World) -> None:
+    """RFC 4028 §8.2: "There is no session expiration for this session." """
+    caller, callee, _, ok = up(world, (TIMER,), ())
+    world.advance(300)
+    caller.within("UPDATE", ok, 2)
+    [update] = callee.requests()
+    callee.answer(update, 200, "OK")
+    [answer] = caller.got()
+    assert "session-expires" not in answer.keys
+    world.advance(3000)
+    assert not caller.got()
+    assert not callee.got()
 
 
 def test_where_neither_side_knows_timers_there_is_no_end(world: World) -> None:
