@@ -13,7 +13,8 @@ import pytest
 from policies.lease import Outcome
 from proxy.engine.effects import CallAnswered, ReleaseLease
 from proxy.sip.message import Request, Response
-from tests.engine.test_replaces import PLANS, SUBSCRIBERS, Scene
+from tests.engine.test_replaces import NUMBER, PLANS, SUBSCRIBERS, Scene
+from tests.engine.world import Phone
 
 SAID = {
     "call_duration": ("Call duration is exceeded", "the limit on one call is 1h"),
@@ -157,3 +158,24 @@ def test_its_plan(tmp_path: Path) -> None:
     head, carla, rest = SUBSCRIBERS.partition("carla:")
     scene.world.reload(subscribers=head + carla + rest.replace("since: 2026-01-01", "since: 2036-01-01", 1))
     scene.refused("no active tariff plan any more")
+
+
+def test_a_limit_that_was_reached_before_says_nothing_of_the_next_window(tmp_path: Path) -> None:
+    """What rang then was answered since: how much it may talk is for the store to say, which has not answered yet."""
+    scene = Scene(tmp_path)
+    scene.call(scene.anna, NUMBER, scene.outside, "first")
+    scene.anna.invite(NUMBER, "second")
+    invite = scene.one(scene.outside, "INVITE")
+    scene.outside.answer(invite, 180, "Ringing", "to-second")
+    [leg, _] = scene.lines.legs
+    scene.world.budget(leg.limits, 5.0, 1)
+    scene.world.advance(5.1)
+    assert [record.cause for record in scene.world.records] == ["total_duration reached"]
+    scene.outside.answer(invite, 200, "OK", "to-second")
+    scene.outside.got()
+    anton = Phone(scene.world, "192.0.2.10", "anton")
+    anton.invite(NUMBER, "new", "Replaces: second;to-tag=to-second;from-tag=f-second")
+    scene.outside.answer(scene.one(scene.outside, "INVITE"), 200, "OK", "to-new")
+    last = anton.got()[-1]
+    assert isinstance(last, Response)
+    assert (last.status, last.call_id) == (200, "new")
