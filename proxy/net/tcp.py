@@ -184,10 +184,14 @@ class TcpSocket:
     def opened(self, connection: Connection) -> Flow | None:
         """A connection stands: it gets its number and its flow."""
         peer = connection.transport.get_extra_info("peername")
-        if peer is None or self.shuns(peer):
-            # None: its peer has reset it before we got to it.
+        if peer is None:
+            # Its peer has reset it before we got to it.
             return None
         host, port = peer[:2]
+        if connection.dialled is None:
+            self.received(host, 0, 1)
+        if self.shuns(peer):
+            return None
         if self._full(self._counters.connections_open, host):
             return None
         self._number += 1

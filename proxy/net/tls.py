@@ -18,6 +18,9 @@ from proxy.net.sink import HandshakeFailure
 RECORD_MAX = 16384
 """Octets taken out of the TLS at one go: RFC 8446 §5.1, as many as a record has at most."""
 
+HANDSHAKE_COST = 4
+"""Messages that a client's handshake counts for when floods are looked for: it takes a signature of ours."""
+
 _SPEAKS_OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERT")
 
 
@@ -60,10 +63,14 @@ class Secured(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        if self.ready is None and (peer is None or self._connection.owner.shuns(peer)):
-            # Before its handshake has cost us a signature.
-            self._socket.abort()
-            return
+        if self.ready is None:
+            owner = self._connection.owner
+            if peer is not None:
+                owner.received(peer[0], 0, HANDSHAKE_COST)
+            if peer is None or owner.shuns(peer):
+                # Before its handshake has cost us a signature.
+                self._socket.abort()
+                return
         host = peer[0] if self.ready is None and peer is not None else ""
         if not self._handshakes.begin(self, host):
             self._socket.abort()

@@ -171,3 +171,26 @@ def test_a_busy_neighbour_over_a_connection_is_not_told_of() -> None:
 
     run(main())
     assert not told
+
+
+@pytest.mark.parametrize(("transport", "most"), [("TCP", 1100), ("TLS", 275)])
+def test_a_flood_of_connections_is_told_of(transport: Transport, most: int) -> None:
+    """A handshake takes a signature; thousands a second took all the time there was."""
+    told: list[str] = []
+
+    async def main() -> None:
+        async with Net((transport, "127.0.0.1"), door=Door(1000, 10.0, lambda host: flooded(host))) as net:
+
+            def flooded(host: str) -> None:
+                told.append(host)
+                net.network.shun(host)
+
+            count = 0
+            while not told and count < most:
+                count += 1
+                _, writer = await asyncio.open_connection(*net.address(), local_addr=("127.0.0.66", 0))
+                writer.transport.abort()
+                await asyncio.sleep(0)
+            assert told == ["127.0.0.66"]
+
+    run(main())
