@@ -49,6 +49,7 @@ class Alive:
 
     def _on_replaced(self, handover: Handover, token: int, now: float) -> None:
         # Cutting what has ended by itself, as it should have, changes nothing.
+        handover.heir.heir_of = None
         teardown.cut(self._core, handover.donor, Reason.REPLACED, now)
 
     def pinged(self, user: Ping, status: int, now: float) -> None:

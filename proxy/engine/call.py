@@ -108,6 +108,7 @@ class Call:
         "dialogs",
         "edge",
         "handover",
+        "heir_of",
         "leg_index",
         "orphan",
         "legs",
@@ -152,6 +153,8 @@ class Call:
         """Set where its media go through rtpengine (media.py)."""
         self.handover: Handover | None = None
         """Set on both calls while one takes the other's place (replaces.py)."""
+        self.heir_of: Call | None = None
+        """The call whose legs it has, for as long as that may still run."""
         self.byes = 0
         """BYEs of ours under way."""
 

@@ -7,9 +7,10 @@ leg in the call named, nothing is asked of the store: the new call *borrows* tha
 lease, same moment of answer, same end of call_duration, one drain of total_duration. Until then the old call keeps it,
 and goes on with it when the new one fails; when the old one ends first, the leg passes on at that moment.
 
-What is left of the old call is to be ended by its parties; what still runs 64*T1 later is cut by us, or two calls would
-run on one lease. A leg that is not the same party's, and a REFER without Replaces, is a call like any other: its own
-admission, and the old lease goes with the old BYE. So does a call that another instance carries.
+What is left of the old call is to be ended by its parties; what still runs 8*T1 later is cut by us, or two calls would
+run on one lease; until then the new one lends its legs to nobody, or ten would. A leg that is not the same party's, and
+a REFER without Replaces, is a call like any other: its own admission, and the old lease goes with the old BYE. So is a
+call that another instance carries.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def _replaced(core: Core, request: Request) -> tuple[Call, bool] | None:
     for donor in core.by_call_id.get(call_id.strip(" \t"), ()):
         if donor.state not in (CallState.TRYING, CallState.ANSWERED) or donor.handover is not None:
             continue
+        if donor.heir_of is not None and donor.heir_of.state < CallState.CUTTING:
+            continue
         # RFC 3891 §3: to-tag is the tag of who receives the INVITE, from-tag that of the other end.
         for mine, other, of_caller in ((to_tag, from_tag, True), (from_tag, to_tag, False)):
             if mine != donor.caller.tag or not other:
@@ -110,7 +113,8 @@ def hand_over(core: Core, call: Call, now: float) -> None:
     handover.done = True
     # For its record, which is still to come.
     handover.donor.handover = handover
-    core.timers.after(64 * core.snapshot.config.timers.t1, core.on_replaced, handover, 0, now)
+    call.heir_of = handover.donor
+    core.timers.after(8 * core.snapshot.config.timers.t1, core.on_replaced, handover, 0, now)
 
 
 def over(call: Call, handover: Handover) -> Call | None:

@@ -179,3 +179,19 @@ def test_a_limit_that_was_reached_before_says_nothing_of_the_next_window(tmp_pat
     last = anton.got()[-1]
     assert isinstance(last, Response)
     assert (last.status, last.call_id) == (200, "new")
+
+
+def test_one_line_is_not_lent_on_and_on(tmp_path: Path) -> None:
+    """A caller that named its own last call each time had any number of them on one line, and one drain."""
+    scene = Scene(tmp_path)
+    scene.call(scene.anna, NUMBER, scene.outside, "held")
+    scene.call(scene.anna, NUMBER, scene.outside, "a")
+    scene.call(scene.anna, NUMBER, scene.outside, "b", "Replaces: a;to-tag=to-a;from-tag=f-a")
+    scene.anna.invite(NUMBER, "c", "Replaces: b;to-tag=to-b;from-tag=f-b")
+    assert scene.anna.statuses() == [100, 486]
+    # When the one before has ended it is a transfer like any other.
+    scene.world.advance(4.1)
+    scene.outside.got()
+    scene.anna.got()
+    scene.call(scene.anna, NUMBER, scene.outside, "d", "Replaces: b;to-tag=to-b;from-tag=f-b")
+    assert scene.lines.held("anna") == 2

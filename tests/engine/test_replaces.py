@@ -233,13 +233,13 @@ def test_when_the_old_call_ends_first_the_lease_passes_on(scene: Scene, answered
 
 
 def test_an_old_call_that_nobody_ends_is_cut(scene: Scene) -> None:
-    """A phone that does not know Replaces just takes another call: two of them on one lease, for 32 s at most."""
+    """A phone that does not know Replaces just takes another call: two of them on one lease, for 4 s at most."""
     scene.consult()
     scene.transfer()
     scene.carla.answer(scene.one(scene.carla, "INVITE"), 200, "OK", "to-new")
     scene.outside.within("ACK", scene.outside.got()[-1], 1)  # type: ignore[arg-type]
     scene.carla.got()
-    scene.world.advance(31.9)
+    scene.world.advance(3.9)
     assert not scene.anna.got()
     scene.world.advance(0.2)
     bye = scene.one(scene.anna, "BYE")
