@@ -175,6 +175,9 @@ class WsConnection(Connection):
             self.send(PONG)
 
     def _flush(self) -> None:
+        if self._clogged:
+            # Pongs, for who does not read them.
+            self.transport.abort()
         for data in self._protocol.data_to_send():
             if self.transport.is_closing():
                 # Frames that came before the one that ended it are still answered by the library.

@@ -267,6 +267,27 @@ def test_a_peer_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     run(main())
 
 
+def test_who_pings_and_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each ping has its pong: they piled up for as long as he went on."""
+    monkeypatch.setattr(connection, "WRITE_BUFFER_MAX", 100_000)
+
+    async def main() -> None:
+        async with Net(("WS", "127.0.0.1")) as net, client(net) as peer:
+            await peer.send(message().decode())
+            await net.sink.until(lambda: bool(net.sink.messages))
+            peer.transport.pause_reading()
+            ping = b"\x89\xfdmask" + b"x" * 125
+            sent = 0
+            while not net.sink.failed:
+                peer.transport.write(ping * 1000)
+                sent += 1000
+                await asyncio.sleep(0.001)
+                assert sent < 200_000
+            peer.transport.abort()
+
+    run(main())
+
+
 def test_nobody_is_connected_to() -> None:
     async def main() -> None:
         async with Net(("WS", "127.0.0.1")) as net, client(net) as peer:
