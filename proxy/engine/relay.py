@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from policies.account import NoPlan
 from policies.reasons import Reason
 from proxy.engine import breadth, privacy, seal
 from proxy.engine.admission import binding_targets, edge_targets, keeps_uri
@@ -18,6 +19,7 @@ from proxy.engine.merged import LOOP_DETECTED, merged
 from proxy.engine.trunks import trunk_targets
 
 if TYPE_CHECKING:
+    from policies.catalog import Account
     from proxy.engine.core import Core
     from proxy.sip.flow import Flow
     from proxy.sip.stack import ServerTransaction
@@ -70,6 +72,11 @@ def relay(
         row, extra = core.refusal(reason, "", None)
         core.answer(txn, row.status, row.phrase, now, extra)
         return
+    refused = _forbidden(core, caller.account, account, now)
+    if refused is not None:
+        row, extra = core.refusal(*refused, None)
+        core.answer(txn, row.status, row.phrase, now, extra)
+        return
     objection = privacy.objection(request) or breadth.objection(request)
     if objection is not None:
         core.answer(txn, objection[0], objection[1], now, objection[2])
@@ -100,6 +107,21 @@ def relay(
             core, callee.trunk, request.uri, keeps_uri(caller.account, callee.trunk)
         )
         _go(core, context, Reason.TRUNK_DOWN, now)
+
+
+def _forbidden(
+    core: Core, caller: Account | None, callee: Account | None, now: float
+) -> tuple[Reason, str] | None:
+    """SPEC §2: what an account may not do at all it may not do without a call either: providers charge for messages."""
+    for account in (caller, callee):
+        if account is None:
+            continue
+        if account.disabled:
+            return Reason.ACCOUNT_DISABLED, ""
+        limits = core.limits_of(account, now)
+        if isinstance(limits, NoPlan):
+            return Reason.NO_PLAN, limits.mode
+    return None
 
 
 def bindings_found(core: Core, context: Context, bindings: list[str] | None, now: float) -> None:
