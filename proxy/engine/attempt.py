@@ -10,12 +10,13 @@ from proxy.engine.bindings import contact_key
 from proxy.engine.contacts import HOUR, expires_of
 from proxy.engine.digest import answer as digest_answer
 from proxy.engine.digest import is_stale
+from proxy.engine.facts import real_text
 from proxy.engine.finding import find
 from proxy.engine.results import Result, State
 from proxy.engine.targets import hop_of
 from proxy.sip.headers import parse_delta, parse_name_addrs
 from proxy.sip.serialise import render
-from proxy.sip.uri import escape_user
+from proxy.sip.uri import escape_user, parse_uri, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -267,7 +268,15 @@ def granted_by(core: Core, registration: Registration, attempt: Attempt, respons
     for contact in listed:
         if contact_key(contact.uri) == key:
             return expires_of(contact, header, attempt.expires)
+    # Asterisk (rewrite_contact) and SBCs list us by where we come from.
+    user = registration.registering.username
+    ours = [one for one in listed if real_text(unescape(_user_of(one.uri))) == user]
     if listed:
-        return 0
+        return max((expires_of(one, header, attempt.expires) for one in ours), default=0)
     found = parse_delta(header) if header is not None else None
     return min(attempt.expires if found is None else found, 24 * HOUR)
+
+
+def _user_of(text: str) -> str:
+    uri = parse_uri(text)
+    return (uri.user if uri is not None else None) or ""
