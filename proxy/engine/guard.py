@@ -185,9 +185,14 @@ class Guard:
             del proved[next(iter(proved))]
         proved[aor] = now
 
+    def lived_at(self, host: str) -> bool:
+        """Whether somebody has proved a password there."""
+        source = self._sources.get(self._site(host))
+        return source is not None and bool(source.proved)
+
     def known(self, flow: Flow) -> None:
         """The request came from somebody we know by the flow he registered from: no abuse either."""
-        source = self._sources.get(flow.host)
+        source = self._sources.get(self._site(flow.host))
         if source is not None:
             source.requests.tokens += 1.0
 

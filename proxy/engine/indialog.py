@@ -141,8 +141,10 @@ def _of_no_call(
 
 
 def _between_known(core: Core, source: Flow, request: Request, target: Target | None, now: float) -> bool:
-    """From a trunk or a registered client, or to a trunk: else a stranger would have us repeat it to anybody."""
-    if core.trunks_at(source.host) or core.sources.find(source, now, claimed_aor(core, request)):
+    """From a trunk or a client, or to a trunk: else a stranger would have us repeat it to anybody."""
+    if core.trunks_at(source.host) or core.guard.lived_at(source.host):
+        return True
+    if core.sources.find(source, now, claimed_aor(core, request)):
         return True
     flow = target.flow if target is not None else None
     return flow is not None and (bool(core.trunks_at(flow.host)) or core.guard.answers_us(flow.host))
