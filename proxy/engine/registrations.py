@@ -188,6 +188,8 @@ class Registrations:
         registration.status, registration.reason = response.status, response.reason
         following, result = outcome_of(self._core, registration, attempt, response, flow)
         if self._unwanted(registration, attempt):
+            if following is None:
+                self._core.counters.registrations[result] += 1
             self._answered_late(registration, attempt, result, now)
         elif following is not None:
             self._send(registration, following, now)
@@ -210,6 +212,7 @@ class Registrations:
                 "no answer" if status == 408 else "no way there",
             )
             if self._unwanted(registration, attempt):
+                self._core.counters.registrations[Result.UNREACHABLE] += 1
                 self._answered_late(registration, attempt, Result.UNREACHABLE, now)
             else:
                 self._not_registered(registration, attempt, Result.UNREACHABLE, None, now)
@@ -312,7 +315,6 @@ class Registrations:
         self, registration: Registration, attempt: Attempt, result: Result, now: float
     ) -> None:
         """A REGISTER that is not wanted any more has its final response, or has timed out."""
-        self._core.counters.registrations[result] += 1
         registration.attempt = None
         if registration.state is State.STANDBY:
             self._begin_next(registration, now)

@@ -9,7 +9,7 @@ import pytest
 from proxy.engine.effects import AskName
 from proxy.engine.events import DrainStarted, TimerFired
 from proxy.engine.reach import OutageCause
-from proxy.engine.results import State
+from proxy.engine.results import Result, State
 from proxy.sip.message import Request
 from tests.engine.test_registrations import ALICE, CALLGATE, Stand
 from tests.engine.world import Phone
@@ -96,6 +96,14 @@ def test_when_every_server_is_down_the_next_go_begins_with_the_first(stand: Stan
     assert [len(registers(phone)) for phone in (stand.provider, stand.second)] == [1, 0]
 
 
+def test_after_another_instance_had_the_turn_it_begins_with_the_first(stand: Stand) -> None:
+    on_the_second(stand)
+    stand.turn(False)
+    stand.turn(True)
+    stand.world.handle(TimerFired())
+    assert [len(registers(phone)) for phone in (stand.provider, stand.second)] == [1, 0]
+
+
 def test_a_target_that_is_configured_no_more_is_not_asked(stand: Stand) -> None:
     on_the_second(stand)
     stand.world.reload(callgate=CALLGATE.replace('"sip:192.0.2.20", "sip:192.0.2.21"', '"sip:192.0.2.20"'))
@@ -167,6 +175,19 @@ def test_what_was_not_registered_is_not_taken_back(stand: Stand, status: int) ->
     stand.provider.answer(request, status, "No", "t", *([challenge] if status == 401 else []))
     assert registers(stand.provider) == []
     assert stand.world.engine.registrations.leaving == 0
+    # A challenge is no outcome.
+    assert stand.world.engine.core.counters.registrations[Result.REJECTED] == (status == 403)
+
+
+def test_a_server_that_was_silent_may_have_registered_us_all_the_same(stand: Stand) -> None:
+    first = stand.asked()
+    stand.world.advance(33)
+    stand.provider.got()
+    [second] = registers(stand.second)
+    stand.world.handle(DrainStarted())
+    stand.second.answer(second, 403, "Forbidden")
+    [back] = registers(stand.provider)
+    assert (back.value("expires"), back.cseq) == ("0", first.cseq + 2)
 
 
 def test_a_refresh_that_is_refused_is_taken_back_from_what_it_was_to_refresh(stand: Stand) -> None:
