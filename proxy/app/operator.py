@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import structlog
@@ -79,11 +80,12 @@ class Operator:
         return self._engine.core.guard.shown(time.monotonic())
 
     async def _unban(self, body: Mapping[str, Any]) -> dict[str, int]:
-        address = str(body["address"])
-        before = self._engine.core.guard.shown(time.monotonic())
+        address = _canonical(str(body["address"]))
+        guard, now = self._engine.core.guard, time.monotonic()
+        before = len(guard.shown(now))
         self._driver.feed(Unban(address))
         self._log.info("unban by the operator", address=address or "all")
-        return {"bans": sum(1 for ban in before if address in ("", ban["address"]))}
+        return {"bans": before - len(guard.shown(now))}
 
     async def _trunks(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         return trunks.shown(self._engine.core, time.monotonic())
@@ -148,3 +150,11 @@ class Operator:
     @property
     def _catalog(self) -> Catalog:
         return self._engine.core.snapshot.catalog
+
+
+def _canonical(text: str) -> str:
+    """An address or network, in whatever way it is written, as the guard writes it."""
+    try:
+        return str(ip_network(text) if "/" in text else ip_address(text))
+    except ValueError:
+        return text

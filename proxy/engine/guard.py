@@ -268,12 +268,12 @@ class Guard:
     def unban(self, host: str) -> None:
         """events.Unban: by an operator; "" = everybody. What the address did before is forgotten."""
         settings = self._core.snapshot.config.guard
-        if host and "/" not in host:
-            host = self._site(host)
-        for one in [host] if host else [*self.bans]:
+        # By itself, too: what is in force may have been another when it was banned.
+        named = {host, self._site(host)}
+        for one in named if host else [*self.bans]:
             if one in self.bans:
                 self._lift(self.bans[one])
-        for one in [host] if host else [*self._sources]:
+        for one in named if host else [*self._sources]:
             source = self._sources.get(one)
             if source is not None:
                 source.requests.tokens = float(settings.unauthenticated.count)

@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from proxy.app.control import ask
 from proxy.cli import main
+from proxy.engine.events import FloodSeen
 from tests.app.running import Running, run, running, until, write_files
 
 PLANS = """\
@@ -109,5 +111,28 @@ def test_what_cannot_be_asked_is_told(tmp_path: Path) -> None:
                 said = await asyncio.to_thread(CliRunner().invoke, main, [*words, "-c", path])
                 assert (said.exit_code, told in said.output) == (code, True), said.output
             assert world.server.operator.calls() == []
+
+    run(main_())
+
+
+@pytest.mark.parametrize(
+    ("who", "named"),
+    [
+        ("203.0.113.66", "203.0.113.66"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::9"),
+        ("2001:db8:1:2::9", "2001:DB8:1:2:0::a"),
+        ("2001:db8:1:2::9", "2001:db8:1:2:0::/64"),
+    ],
+)
+def test_a_ban_that_is_lifted_is_said_to_be(tmp_path: Path, who: str, named: str) -> None:
+    """Of IPv6 a network is banned: to who named the address that he knew it said that this was not banned."""
+
+    async def main_() -> None:
+        async with running(files(tmp_path)) as world:
+            world.server.driver.feed(FloodSeen(who))
+            for wrong in ("203.0.113.67", "2001:db8::1", "203.0.113.66:5060", "2001:db8::/200"):
+                assert await asked(world, "POST", "/unban", {"address": wrong}) == {"bans": 0}
+            assert await asked(world, "POST", "/unban", {"address": named}) == {"bans": 1}
+            assert await asked(world, "GET", "/bans", {}) == []
 
     run(main_())
