@@ -211,7 +211,7 @@ class Driver:
         self.feed(FramingFailed(flow, error))
 
     def flooded(self, host: str) -> None:
-        """Of proxy.net.door.Door: more datagrams from this address than anybody should send."""
+        """Of proxy.net.door.Door: more datagrams from this address or site than anybody should send."""
         self.feed(FloodSeen(host))
 
     # User of the limiter ----------------------------------------------------------------------------------------------

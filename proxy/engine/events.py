@@ -186,7 +186,7 @@ class OverloadChanged:
 
 
 class FloodSeen:
-    """The sockets saw more datagrams from this address than guard.flood allows."""
+    """The sockets saw more datagrams from this address or site (site.py) than guard.flood allows."""
 
     __slots__ = ("host",)
 

@@ -252,7 +252,10 @@ class Guard:
 
     def flood(self, host: str, now: float) -> None:
         """events.FloodSeen: more datagrams than `guard.flood`, of whatever kind."""
-        if not self.on or self._core.trunks_at(host) or self.answers_us(host):
+        if host in self._whole or not self.on:
+            # Of a site in which somebody must be heard only who floods alone is shut out.
+            return
+        if self._core.trunks_at(host.partition("/")[0]) or self.answers_us(host):
             return
         source = self._source(host, now)
         if not source.exempt:

@@ -42,6 +42,9 @@ class Owner(Protocol):
     def received(self, host: str, size: int, items: int) -> None:
         """So much came in one read, made of so many messages. Who sends too much is shut out, the connection too."""
 
+    def arrived(self, host: str, cost: int) -> None:
+        """A client begins a connection or a handshake, which costs us as much as so many messages."""
+
     def lost(self, connection: Connection) -> None:
         """It is closed, whoever did it."""
 

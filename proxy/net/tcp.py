@@ -189,7 +189,7 @@ class TcpSocket:
             return None
         host, port = peer[:2]
         if connection.dialled is None:
-            self.received(host, 0, 1)
+            self.arrived(host, 1)
         if self.shuns(peer):
             return None
         if self._full(self._counters.connections_open, host):
@@ -224,6 +224,10 @@ class TcpSocket:
     def received(self, host: str, size: int, items: int) -> None:
         """So much came in one read."""
         self._shared.door.heard(host, size, items, self._loop.time())
+
+    def arrived(self, host: str, cost: int) -> None:
+        """A client begins a connection or a handshake."""
+        self._shared.door.arrived(host, cost, self._loop.time())
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone: so is every flow that was sent over it."""

@@ -66,7 +66,7 @@ class Secured(asyncio.Protocol):
         if self.ready is None:
             owner = self._connection.owner
             if peer is not None:
-                owner.received(peer[0], 0, HANDSHAKE_COST)
+                owner.arrived(peer[0], HANDSHAKE_COST)
             if peer is None or owner.shuns(peer):
                 # Before its handshake has cost us a signature.
                 self._socket.abort()

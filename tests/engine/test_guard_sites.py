@@ -8,7 +8,7 @@ import pytest
 
 from proxy.engine.abuse import BanCause
 from proxy.engine.effects import Shun
-from proxy.engine.events import FloodSeen, Unban
+from proxy.engine.events import FloodSeen, SnapshotChanged, Unban
 from proxy.engine.site import site_of
 from tests.engine.test_guard import GUARD, Client, banned
 from tests.engine.world import CALLGATE, World
@@ -51,6 +51,8 @@ def test_another_address_of_the_network_is_the_same_stranger(tmp_path: Path) -> 
     assert world.engine.core.guard.bans[f"{NETWORK}/64"].cause is BanCause.BRUTE_FORCE
     world.handle(Unban(f"{NETWORK}/64"))
     assert not banned(world)
+    world.handle(FloodSeen(f"{NETWORK}/64"))
+    assert banned(world) == [f"{NETWORK}/64"]
 
 
 @pytest.mark.parametrize("where", ["from", "target", "exempt"])
@@ -63,7 +65,25 @@ def test_a_network_with_a_trunk_in_it_is_not_shut_out_as_a_whole(tmp_path: Path,
     else:
         guard = GUARD.replace("198.51.100.0/24", f'"{NETWORK}10/128"')
     world = World(tmp_path, settings + guard)
-    world.handle(FloodSeen(f"{NETWORK}10"))
-    assert not banned(world)
+    for host in (f"{NETWORK}10", f"{NETWORK}/64"):
+        world.handle(FloodSeen(host))
+        assert not banned(world)
     world.handle(FloodSeen(f"{NETWORK}66"))
     assert banned(world) == [f"{NETWORK}66"]
+
+
+def test_a_network_that_is_a_trunks_as_a_whole_does_not_flood(tmp_path: Path) -> None:
+    settings = CALLGATE.replace('from: ["192.0.2.10/32"]', f'from: ["192.0.2.10/32", "{NETWORK}/64"]')
+    world = World(tmp_path, settings + GUARD)
+    world.handle(FloodSeen(f"{NETWORK}/64"))
+    assert not banned(world)
+
+
+def test_a_ban_of_one_address_is_lifted_also_when_its_network_counts_as_a_whole_since(tmp_path: Path) -> None:
+    trunk = CALLGATE.replace('from: ["192.0.2.10/32"]', f'from: ["192.0.2.10/32", "{NETWORK}10/128"]')
+    world = World(tmp_path, trunk + GUARD)
+    world.handle(FloodSeen(f"{NETWORK}66"))
+    world.handle(SnapshotChanged(World(tmp_path, CALLGATE + GUARD).engine.core.snapshot))
+    assert banned(world) == [f"{NETWORK}66"]
+    world.handle(Unban(f"{NETWORK}66"))
+    assert not banned(world)

@@ -80,6 +80,9 @@ class Side:
     def received(self, host: str, size: int, items: int) -> None:
         pass
 
+    def arrived(self, host: str, cost: int) -> None:
+        pass
+
     def lost(self, connection: Connection) -> None:
         pass
 
