@@ -40,6 +40,8 @@ PROVED_MAX: Final = 256
 """Accounts remembered of one address: an office of phones."""
 BANS_MAX: Final = 4096
 """Addresses banned at once; the oldest ban gives way."""
+DOUBTED_MAX: Final = 16
+"""Accounts of one address between a wrong password and the right one; there is a second between the two."""
 PROVED_FOR: Final = 86_400.0
 """Seconds after its last proof that an account counts as at home at an address: phones register once an hour."""
 SLOW_AFTER: Final = 3
@@ -80,7 +82,17 @@ class _Bucket:
 class _Source:
     """One address."""
 
-    __slots__ = ("closed_until", "exempt", "failures", "over", "proved", "requests", "strikes", "told")
+    __slots__ = (
+        "closed_until",
+        "doubted",
+        "exempt",
+        "failures",
+        "over",
+        "proved",
+        "requests",
+        "strikes",
+        "told",
+    )
 
     def __init__(self, requests: _Bucket, failures: _Bucket, exempt: bool) -> None:
         self.requests = requests
@@ -90,6 +102,8 @@ class _Source:
         """Requests met with silence since the bucket was last not empty."""
         self.proved: dict[str, float] = {}
         """aor → when it last proved its password here."""
+        self.doubted: dict[str, float] = {}
+        """aor → what its last wrong password cost, until it proves the right one."""
         self.closed_until = 0.0
         """Until then only those in `proved` are let in."""
         self.strikes = 0
@@ -179,6 +193,8 @@ class Guard:
         source = self._source(flow.host, now)
         # Its challenge and this request were no abuse.
         source.requests.tokens += 2.0
+        # Who mistyped, or a nonce that its registrar has forgotten and does not call stale, was no guess.
+        source.failures.tokens += source.doubted.pop(aor, 0.0)
         proved = source.proved
         proved.pop(aor, None)
         if len(proved) >= PROVED_MAX:
@@ -218,6 +234,10 @@ class Guard:
         if not source.failures.take(rate, cost, now):
             self._shut_out(flow.host, source, now)
             return -1.0
+        doubted = source.doubted
+        if len(doubted) >= DOUBTED_MAX and aor not in doubted:
+            del doubted[next(iter(doubted))]
+        doubted[aor] = cost
         wrong = rate.count - source.failures.tokens
         if wrong <= SLOW_AFTER:
             return 0.0

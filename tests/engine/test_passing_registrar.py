@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.engine.abuse import BanCause
-from proxy.engine.effects import Shun, Suspicious
+from proxy.engine.effects import AskPlace, Shun, Suspicious
 from tests.engine.test_passing import AOR, Stand
 
 
@@ -76,3 +76,45 @@ def test_a_contact_that_the_registrar_writes_anew_lasts_as_long_as_it_says(
     )
     [(_, expires, _)] = stand.stored().ask.contacts
     assert expires == seconds
+
+
+def test_an_old_nonce_that_the_registrar_does_not_call_stale_is_no_guess(stand: Stand) -> None:
+    """Phones begin a refresh with the nonce of the last one: an office of them was slowed, then not answered at all."""
+    for n in range(40):
+        user, old = ("alice", "bob")[n % 2], n - 2
+        for nonce in (old, n):
+            stand.register(
+                f'Authorization: Digest username="{user}", nonce="{nonce}", response="1"', user=user
+            )
+            stand.place()
+            request = stand.passed()
+            if nonce == old:
+                challenge = f'WWW-Authenticate: Digest realm="pbx", nonce="{n}"'
+                stand.pbx.answer(request, 401, "Unauthorized", "t", challenge)
+                assert stand.phone.statuses() == [401]
+            else:
+                stand.pbx.answer(request, 200, "OK", "t", "Contact: <sip:alice@10.0.0.5:5062>;expires=60")
+                stand.stored()
+                assert stand.phone.statuses() == [200]
+
+
+def test_one_right_password_makes_good_for_one_wrong_one_of_the_same_account(stand: Stand) -> None:
+    """Or who has an account of his own could guess at those of others for ever."""
+    wrong = 0
+    for n in range(90):
+        user = ("alice", "alice", "bob")[n % 3]
+        stand.register(f'Authorization: Digest username="{user}", nonce="n", response="{n}"', user=user)
+        if len(stand.world.of(AskPlace)) <= n:
+            break
+        stand.place()
+        if user == "bob":
+            contact = "Contact: <sip:alice@10.0.0.5:5062>;expires=60"
+            stand.pbx.answer(stand.passed(), 200, "OK", "t", contact)
+            stand.stored()
+        else:
+            wrong += 1
+            stand.pbx.answer(
+                stand.passed(), 401, "No", "t", 'WWW-Authenticate: Digest realm="pbx", nonce="n"'
+            )
+    # More than 20 of this address: nobody who has not proved himself there is let in any more.
+    assert wrong == 21
