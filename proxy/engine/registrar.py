@@ -101,6 +101,10 @@ class Registrar:
             self._answer(registration, answer)
 
     def _answer(self, registration: Registration, answer: Answer) -> None:
+        if answer.status == 503:
+            # RFC 3263 §4.3: the client tries the next server by "a new request, which is identical to the previous, but
+            # has a different value of the Via branch ID". That may be another address of ours.
+            self._core.stack.disclaim_identity(registration.txn)
         self._core.answer(registration.txn, answer.status, answer.phrase, registration.now, answer.extra)
 
     def flow_failed(self, flow: Flow) -> None:

@@ -205,6 +205,11 @@ class Stack:
         txn.identity = identity
         return True
 
+    def disclaim_identity(self, txn: ServerTransaction) -> None:
+        """Copies of its request are requests again."""
+        self._identities.discard(txn.identity)
+        txn.identity = ""
+
     def abandon(self, txn: ServerTransaction, now: float) -> None:
         """Never answer this non-INVITE request (RFC 4320 §4.2: no 408); its retransmissions meet silence."""
         assert not txn.invite, "an INVITE is answered"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.verdicts import Registered
+from policies.verdicts import Registered, Unavailable
 from proxy.engine.digest import answer
 from proxy.engine.effects import AskRegister
 from proxy.engine.events import RegisterDecided
@@ -97,6 +97,25 @@ def test_the_second_copy_of_a_register_never_gets_to_the_store(client: Forked) -
     copy = client.sends("REGISTER", *lines, uri="sip:example.com")
     assert copy is not None
     assert copy.status == 482
+
+
+def test_who_is_told_503_may_try_the_next_server_which_may_be_us(client: Forked) -> None:
+    """RFC 3263 §4.3: the same request in a new transaction, maybe to another address of ours; 482 is final."""
+    contact = "Contact: <sip:alice@203.0.113.9>"
+    challenged = client.sends("REGISTER", contact, uri="sip:example.com")
+    assert challenged is not None
+    value = answer(
+        challenged.values("www-authenticate")[0], "alice", "secret", "REGISTER", "sip:example.com", "0a4f"
+    )
+    lines = (contact, f"Authorization: {value}")
+    for n in range(2):
+        assert client.sends("REGISTER", *lines, uri="sip:example.com", cseq=2) is None
+        asked = client.world.of(AskRegister)
+        assert len(asked) == n + 1
+        client.world.handle(RegisterDecided(asked[-1].ask, Unavailable()))
+        assert client.phone.statuses() == [503]
+    client.world.advance(33)
+    assert not client.world.engine.core.stack._identities
 
 
 def test_what_is_remembered_goes_with_its_transaction(client: Forked) -> None:
