@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ NETWORK = "2001:db8:1:2::"
 )
 def test_whom_an_address_stands_for(host: str, site: str) -> None:
     assert site_of(host) == site
+
+
+def test_sites_are_written_as_networks_are() -> None:
+    rng = random.Random(64)
+    for zeros in range(1 << 8):
+        groups = [0 if zeros >> n & 1 else rng.randrange(0x2000, 0x3FFF) for n in range(8)]
+        address = IPv6Address(":".join(f"{group:x}" for group in groups))
+        if not address.is_loopback:
+            assert site_of(str(address)) == str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def test_another_address_of_the_network_is_the_same_stranger(tmp_path: Path) -> None:
