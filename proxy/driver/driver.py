@@ -328,7 +328,7 @@ class Driver:
             # A reload gave a call's end the wish for one, but it comes with a restart only.
             then(None)
         else:
-            self.relay.ask(ask.command, ask.token, ask.from_tag, ask.to_tag, ask.sdp, then)
+            self.relay.ask(ask.command, ask.token, ask.from_tag, ask.to_tag, ask.sdp, ask.profile, then)
 
     def _media_answered(self, ask: MediaAsk, sdp: bytes | None) -> None:
         self.feed(MediaAnswered(ask, sdp))

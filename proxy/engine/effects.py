@@ -5,7 +5,7 @@ Effects are plain values. None of them returns anything: an answer, where there 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from proxy.sip.outputs import Transmit
 
@@ -35,6 +35,9 @@ __all__ = [
     "GiveTurn",
     "EndMedia",
     "MediaAsk",
+    "PLAIN",
+    "Profile",
+    "WEBRTC",
     "HoldLease",
     "LimitsChanged",
     "PlanActivated",
@@ -253,10 +256,17 @@ class WriteRecord:
         self.record = record
 
 
+Profile = Literal["", "RTP/AVP", "UDP/TLS/RTP/SAVPF"]
+"""What the receiver of an offer takes: "" = as it came."""
+PLAIN: Final = "RTP/AVP"
+WEBRTC: Final = "UDP/TLS/RTP/SAVPF"
+"""With ICE and rtcp-mux, like all browsers."""
+
+
 class MediaAsk:
     """One session description for rtpengine."""
 
-    __slots__ = ("command", "from_tag", "held", "sdp", "to_tag", "token")
+    __slots__ = ("command", "from_tag", "held", "profile", "sdp", "to_tag", "token")
 
     def __init__(
         self,
@@ -265,6 +275,7 @@ class MediaAsk:
         from_tag: str,
         to_tag: str,
         sdp: bytes,
+        profile: Profile,
         held: Held,
     ) -> None:
         self.command = command
@@ -275,6 +286,8 @@ class MediaAsk:
         self.to_tag = to_tag
         """Of the other side; "" while it is not known."""
         self.sdp = sdp
+        self.profile = profile
+        """"" in answers: rtpengine knows from the offer what its sender takes."""
         self.held = held
         """The engine's own: the message it came in."""
 

@@ -17,6 +17,7 @@ from proxy.engine.breadth import share_out
 from proxy.engine.cseq import Renumbering
 from proxy.engine.finding import find
 from proxy.engine.flowtoken import both_sides
+from proxy.engine.media import offer_of
 from proxy.engine.oversize import UDP_MAX, refused, tcp_instead
 from proxy.sip.grammar import MAX_FORWARDS_MAX
 from proxy.sip.message import Request, Response, TopVia
@@ -258,7 +259,10 @@ def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:
         # RFC 3261 §18.3: a stream cannot be framed without.
         lines.append(f"Content-Length: {len(request.body)}")
     method = request.method
-    data = render(f"{method} {target.uri} SIP/2.0", lines, request.body)
+    body = request.body
+    if context.media is not None and context.call is not None:
+        body = offer_of(context.media, branch, lines, body)
+    data = render(f"{method} {target.uri} SIP/2.0", lines, body)
     if len(data) > UDP_MAX and target.any_transport and flow.transport == "UDP":
         tcp = tcp_instead(core, flow, now) if branch.instead_of is None else None
         if tcp is not None:

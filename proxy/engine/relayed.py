@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def answered(core: Core, ask: MediaAsk, sdp: bytes | None, now: float) -> None:
     """events.MediaAnswered."""
     held = ask.held
-    media.answered(held, sdp)
+    media.answered(ask, sdp)
     if sdp is None and held.context is not None and held.branch is None:
         _without(core, held)
     waiting = held.media.waiting

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from config.schema import Rtpengine as Settings
+from proxy.engine.effects import PLAIN, WEBRTC, Profile
 from proxy.net.bencode import Encodable, decode, encode
 from proxy.net.listen import ListenError
 from proxy.net.sink import NetCounters
@@ -21,6 +22,13 @@ from proxy.net.sink import NetCounters
 REST: Final = 5.0
 """Seconds. Precedent: Kamailio's rtpengine_disable_tout is 60 s; a call's media is worth asking sooner."""
 PENDING_MAX: Final = 10_000
+TAKES: Final[dict[Profile, dict[str, Encodable]]] = {
+    "": {},
+    PLAIN: {"transport-protocol": PLAIN, "ICE": "remove", "rtcp-mux": ["demux"]},
+    # Browsers want rtcp-mux from the first offer on, and no keys in the description.
+    WEBRTC: {"transport-protocol": WEBRTC, "ICE": "force", "rtcp-mux": ["require"], "SDES": ["off"]},
+}
+"""What rtpengine is to make of an offer; it remembers that for the answer."""
 
 Then = Callable[[bytes | None], None]
 """Told the session description to send on; None: rtpengine did not do it."""
@@ -68,7 +76,9 @@ class Rtpengine(asyncio.DatagramProtocol):
         """For `connect`."""
         self._transport, _ = await self._loop.create_datagram_endpoint(lambda: self, remote_addr=(host, port))
 
-    def ask(self, command: str, call_id: str, from_tag: str, to_tag: str, sdp: bytes, then: Then) -> None:
+    def ask(
+        self, command: str, call_id: str, from_tag: str, to_tag: str, sdp: bytes, profile: Profile, then: Then
+    ) -> None:
         """`offer` or `answer`. `then` is called once, never from within."""
         fields: dict[str, Encodable] = {
             "command": command,
@@ -77,6 +87,7 @@ class Rtpengine(asyncio.DatagramProtocol):
             "sdp": sdp,
             # The description must name nobody's own address any more.
             "replace": ["origin", "session-connection"],
+            **TAKES[profile],
         }
         if to_tag:
             fields["to-tag"] = to_tag

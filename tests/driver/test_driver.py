@@ -63,7 +63,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
         world, one, register = World(), leg(), ask()
         record = CallRecord("c", "t", "a", "b", 0.0)
         limits = cast(Limits, object())
-        media = MediaAsk("offer", "token", "from", "", b"v=0", cast(Any, None))
+        media = MediaAsk("offer", "token", "from", "", b"v=0", "", cast(Any, None))
         world.driver.relay = cast(Any, SimpleNamespace(ask=world.ask_media, delete=world.delete))
         effects: list[Effect] = [
             Transmit(FLOW, b"1"),
@@ -107,7 +107,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("bindings", "payer", "a@b", "user"),
             ("change", limits),
             ("record", record),
-            ("ask", "offer", "token", "from", "", b"v=0"),
+            ("ask", "offer", "token", "from", "", b"v=0", ""),
             ("delete", "token", "from"),
             ("close", FLOW),
             ("shun", "192.0.2.66"),

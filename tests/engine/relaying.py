@@ -29,6 +29,7 @@ class Scene:
         self.alice = Phone(self.world, "192.0.2.10", "alice")
         self.far = Phone(self.world, "192.0.2.20", "provider")
         self.answered = 0
+        self.number = NUMBER
 
     def asks(self) -> list[MediaAsk]:
         """Those not answered yet."""
@@ -40,7 +41,9 @@ class Scene:
         assert len(asks) == count
         self.answered += count
         for ask in asks:
-            self.world.handle(MediaAnswered(ask, ask.sdp + b"@relay" if works else None))
+            self.world.handle(
+                MediaAnswered(ask, ask.sdp + b"@relay" + ask.profile.encode() if works else None)
+            )
         return [(ask.command, ask.from_tag, ask.to_tag) for ask in asks]
 
     def send(self, phone: Phone, start: str, like: list[str], body: str) -> None:
@@ -48,14 +51,14 @@ class Scene:
 
     def invite(self, body: str, call_id: str = "c1", cseq: int = 1) -> None:
         lines = [
-            f"Via: SIP/2.0/UDP {self.alice.address};branch=z9hG4bK-inv-{call_id}-{cseq}",
+            f"Via: SIP/2.0/{self.alice.flow.transport} {self.alice.address};branch=z9hG4bK-inv-{call_id}-{cseq}",
             "From: <sip:alice@example.com>;tag=a",
-            f"To: <{NUMBER}>",
+            f"To: <{self.number}>",
             f"Call-ID: {call_id}",
             f"CSeq: {cseq} INVITE",
             f"Contact: <sip:alice@{self.alice.address}>",
         ]
-        self.send(self.alice, f"INVITE {NUMBER} SIP/2.0", lines, body)
+        self.send(self.alice, f"INVITE {self.number} SIP/2.0", lines, body)
 
     def reply(self, phone: Phone, request: Request, status: str, body: str, tag: str = "b") -> None:
         to = request.value("to") or ""
@@ -75,7 +78,7 @@ class Scene:
 
     def within(self, method: str, ok: Response, cseq: int, body: str) -> None:
         lines = [
-            f"Via: SIP/2.0/UDP {self.alice.address};branch={self.alice.branch()}",
+            f"Via: SIP/2.0/{self.alice.flow.transport} {self.alice.address};branch={self.alice.branch()}",
             *[f"Route: {route}" for route in reversed(ok.all_values("record-route"))],
             f"From: {ok.value('from')}",
             f"To: {ok.value('to')}",
@@ -84,6 +87,19 @@ class Scene:
             f"Contact: <sip:alice@{self.alice.address}>",
         ]
         self.send(self.alice, f"{method} {ok.contact_uri()} SIP/2.0", lines, body)
+
+    def back(self, phone: Phone, invite: Request, method: str, cseq: int, body: str) -> None:
+        """A request of the callee that got this INVITE."""
+        lines = [
+            f"Via: SIP/2.0/{phone.flow.transport} {phone.address};branch={phone.branch()}",
+            *[f"Route: {route}" for route in invite.all_values("record-route")],
+            f"From: {invite.value('to')};tag=b",
+            f"To: {invite.value('from')}",
+            f"Call-ID: {invite.call_id}",
+            f"CSeq: {cseq} {method}",
+            f"Contact: <sip:{phone.user}@{phone.address}>",
+        ]
+        self.send(phone, f"{method} {invite.contact_uri()} SIP/2.0", lines, body)
 
     def one(self, phone: Phone) -> Request | Response:
         [message] = phone.got()

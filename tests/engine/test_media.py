@@ -120,16 +120,7 @@ def test_offers_within_the_dialog_of_either_side(scene: Scene) -> None:
         scene.reply(scene.far, request, "200 OK", "v=0 agreed")
         assert scene.relay() == [("answer", "a", "b")]
         assert scene.response(scene.alice, 200).body == b"v=0 agreed@relay"
-    lines = [
-        f"Via: SIP/2.0/UDP {scene.far.address};branch=z9hG4bKhold",
-        *[f"Route: {route}" for route in invite.all_values("record-route")],
-        f"From: {invite.value('to')};tag=b",
-        f"To: {invite.value('from')}",
-        "Call-ID: c1",
-        "CSeq: 1 INVITE",
-        f"Contact: <sip:provider@{scene.far.address}>",
-    ]
-    scene.send(scene.far, f"INVITE {invite.contact_uri()} SIP/2.0", lines, "v=0 hold")
+    scene.back(scene.far, invite, "INVITE", 1, "v=0 hold")
     assert scene.relay() == [("offer", "b", "a")]
     scene.reply(scene.alice, scene.request(scene.alice), "200 OK", "v=0 held")
     assert scene.relay() == [("answer", "b", "a")]

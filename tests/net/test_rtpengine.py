@@ -11,6 +11,7 @@ import uvloop
 
 from config.listen import HostPort
 from config.schema import Rtpengine as Settings
+from proxy.engine.effects import PLAIN, WEBRTC, Profile
 from proxy.net.bencode import Decoded, decode, encode
 from proxy.net.listen import ListenError
 from proxy.net.rtpengine import Rtpengine, connect
@@ -56,9 +57,11 @@ async def linked(
     return daemon, relay, counters, told
 
 
-async def asked(relay: Rtpengine, command: str = "offer", to_tag: str = "") -> bytes | None:
+async def asked(
+    relay: Rtpengine, command: str = "offer", to_tag: str = "", profile: Profile = ""
+) -> bytes | None:
     done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-    relay.ask(command, "call", "from", to_tag, b"v=0", done.set_result)
+    relay.ask(command, "call", "from", to_tag, b"v=0", profile, done.set_result)
     return await done
 
 
@@ -81,6 +84,32 @@ def test_a_question_is_answered() -> None:
         }
         assert (answer[b"command"], answer[b"to-tag"]) == (b"answer", b"to")
         assert counters.media == {"done": 2, "refused": 0, "timeout": 0, "down": 0}
+        relay.close()
+        daemon.transport.close()
+
+    played(story)
+
+
+def test_what_the_receiver_of_an_offer_takes() -> None:
+    async def story() -> None:
+        daemon, relay, _, _ = await linked(good)
+        for profile in (PLAIN, WEBRTC):
+            await asked(relay, profile=profile)
+        plain, webrtc = (
+            {
+                key: value
+                for key, value in question.items()
+                if key in (b"transport-protocol", b"ICE", b"rtcp-mux", b"SDES")
+            }
+            for _, question in daemon.heard
+        )
+        assert plain == {b"transport-protocol": b"RTP/AVP", b"ICE": b"remove", b"rtcp-mux": [b"demux"]}
+        assert webrtc == {
+            b"transport-protocol": b"UDP/TLS/RTP/SAVPF",
+            b"ICE": b"force",
+            b"rtcp-mux": [b"require"],
+            b"SDES": [b"off"],
+        }
         relay.close()
         daemon.transport.close()
 
@@ -159,7 +188,7 @@ def test_every_question_is_answered_at_the_end() -> None:
     async def story() -> None:
         daemon, relay, _, _ = await linked(lambda cookie: None)
         answers: list[bytes | None] = []
-        relay.ask("offer", "call", "from", "", b"v=0", answers.append)
+        relay.ask("offer", "call", "from", "", b"v=0", "", answers.append)
         relay.close()
         assert answers == [None]
         assert await asked(relay) is None

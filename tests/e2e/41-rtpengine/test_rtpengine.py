@@ -105,7 +105,7 @@ def test_each_fork_gets_its_answer(net: Net, processes: Processes, tmp_path: Pat
         answers = []
         for command, to_tag in (("offer", ""), ("answer", "one"), ("answer", "two"), ("answer", "one")):
             done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-            relay.ask(command, "forked", "caller", to_tag, description(net), done.set_result)
+            relay.ask(command, "forked", "caller", to_tag, description(net), "", done.set_result)
             answers.append(await done)
         relay.close()
         return answers
