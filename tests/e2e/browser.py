@@ -29,6 +29,7 @@ from websockets.sync.client import ClientConnection, connect
 from config.listen import Certificate
 from load.processes import Processes, wait_until
 from tests.e2e.net import PATIENCE_S
+from tests.e2e.service import Callgate
 from tests.tools import in_ci, require
 
 SOURCE = Path(__file__).parent / "web-phone"
@@ -45,6 +46,8 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
     "--remote-debugging-port=0",
 )
 
@@ -87,6 +90,12 @@ def pin_of(certificate: Certificate) -> str:
     found = load_pem_x509_certificate(certificate.certificate.read_bytes())
     key = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+
+def shown(callgate: Callgate) -> Certificate:
+    """Its certificate."""
+    (one,) = callgate.settings["tls"]["certificates"]
+    return Certificate(certificate=Path(one["certificate"]), key=Path(one["key"]))
 
 
 class Page:

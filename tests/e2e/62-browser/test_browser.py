@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.listen import Certificate
 from load.processes import Processes
-from tests.e2e.browser import browsing, browsing_all, serving, site
+from tests.e2e.browser import browsing, browsing_all, serving, shown, site
 from tests.e2e.net import Net
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Settings, Tariff, settings_of
 from tests.e2e.stage import Stage
@@ -20,12 +19,6 @@ TARIFFS = {
     "calls-a-browser": Tariff(),
     **{f"tab-{name}": Tariff() for name in ("anna", "berta", "carla")},
 }
-
-
-def shown(callgate: Callgate) -> Certificate:
-    """Its certificate."""
-    (one,) = callgate.settings["tls"]["certificates"]
-    return Certificate(certificate=Path(one["certificate"]), key=Path(one["key"]))
 
 
 @pytest.mark.timeout(120)  # The first run fetches JsSIP.
