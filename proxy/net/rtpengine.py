@@ -22,11 +22,20 @@ from proxy.net.sink import NetCounters
 REST: Final = 5.0
 """Seconds. Precedent: Kamailio's rtpengine_disable_tout is 60 s; a call's media is worth asking sooner."""
 PENDING_MAX: Final = 10_000
+_BY_BROWSER: Final[dict[str, Encodable]] = {"DTLS-reverse": "passive"}
+"""A browser begins the handshake, when it has an answer: rtpengine begins at the offer, and where a fork is offered by
+two calls of it (engine/media.py) a browser takes the one for the other."""
 TAKES: Final[dict[Profile, dict[str, Encodable]]] = {
     "": {},
-    PLAIN: {"transport-protocol": PLAIN, "ICE": "remove", "rtcp-mux": ["demux"]},
+    PLAIN: {"transport-protocol": PLAIN, "ICE": "remove", "rtcp-mux": ["demux"], **_BY_BROWSER},
     # Browsers want rtcp-mux from the first offer on, and no keys in the description.
-    WEBRTC: {"transport-protocol": WEBRTC, "ICE": "force", "rtcp-mux": ["require"], "SDES": ["off"]},
+    WEBRTC: {
+        "transport-protocol": WEBRTC,
+        "ICE": "force",
+        "rtcp-mux": ["require"],
+        "SDES": ["off"],
+        **_BY_BROWSER,
+    },
 }
 """What rtpengine is to make of an offer; it remembers that for the answer."""
 

@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from config.listen import Transport
 from load.processes import Child, Processes, wait_until
@@ -20,6 +20,8 @@ from tests.e2e.net import PATIENCE_S, Address
 from tests.e2e.softphone import Softphone
 from tests.tools import require
 
+AnswerMode = Literal["auto", "early", "manual"]
+"""`early`: a 183 with audio, and then, like `manual`, it waits for `accept`."""
 SIP_PORT, CONTROL_PORT = 15060, 14444
 """On an address of its own each, so nobody else is there. baresip takes the port after its SIP port too, for TLS."""
 MODULES = Path("/usr/lib/baresip/modules")
@@ -47,7 +49,7 @@ ctrl_tcp_listen {host}:{control_port}
 """
 ACCOUNT = (
     "<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};"
-    'outbound="sip:{proxy};transport={transport}";regint=600;answermode=auto;audio_codecs=PCMA/8000/1'
+    'outbound="sip:{proxy};transport={transport}";regint=600;answermode={answermode};audio_codecs=PCMA/8000/1'
 )
 
 _AUDIO_ADDRESS = re.compile(r"^c=IN IP4 (\S+)", re.MULTILINE)
@@ -65,6 +67,7 @@ class Baresip(Softphone):
         proxy: Address,
         transport: Transport,
         domain: str,
+        answermode: AnswerMode = "auto",
     ) -> None:
         program = require("baresip")
         folder.mkdir()
@@ -86,6 +89,7 @@ class Baresip(Softphone):
             domain=domain,
             proxy=f"{proxy[0]}:{proxy[1]}",
             transport=transport.lower(),
+            answermode=answermode,
         )
         (folder / "contacts").write_text("\n")
         self.log = folder / "baresip.log"
@@ -118,6 +122,10 @@ class Baresip(Softphone):
 
     def await_up(self) -> None:
         self.call_id = str(self.await_event("CALL_ESTABLISHED")["id"])
+
+    def accept(self) -> None:
+        """The call that rings."""
+        self.command("accept")
 
     def hold(self) -> None:
         self.command("hold")

@@ -1,4 +1,4 @@
-"""Audio between a browser (DTLS-SRTP, ICE) and a plain phone (RTP), by way of a real rtpengine."""
+"""Audio between browsers (DTLS-SRTP, ICE) and plain phones (RTP), by way of a real rtpengine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from load.processes import Processes
-from tests.e2e.baresip import Baresip
+from tests.e2e.baresip import AnswerMode, Baresip
 from tests.e2e.browser import Page, browsing_all, serving, shown, site
 from tests.e2e.net import Net
 from tests.e2e.rtpengine import RtpengineDaemon
@@ -46,7 +46,7 @@ class Scene:
 
 @contextmanager
 def scene(
-    net: Net, redis: PrivateRedis, processes: Processes, folder: Path, users: tuple[str, ...]
+    net: Net, redis: PrivateRedis, processes: Processes, folder: Path, users: dict[str, AnswerMode]
 ) -> Iterator[Scene]:
     """Two browsers and these phones, all registered."""
     rtpengine = RtpengineDaemon(processes, folder, net.host(26))
@@ -66,9 +66,17 @@ def scene(
             page.call("register", f"wss://{host}:{port}/", f"sip:web-{name}@{DOMAIN}", PASSWORD)
             page.next("registered")
         phones = {}
-        for at, user in enumerate(users, 27):
+        for at, (user, answermode) in enumerate(users.items(), 27):
             phone = Baresip(
-                processes, folder / user, net.host(at), user, PASSWORD, callgate.address(), "UDP", DOMAIN
+                processes,
+                folder / user,
+                net.host(at),
+                user,
+                PASSWORD,
+                callgate.address(),
+                "UDP",
+                DOMAIN,
+                answermode,
             )
             phones[user] = stack.enter_context(phone)
             phone.register()
@@ -88,7 +96,7 @@ def hears(page: Page) -> None:
 def test_a_browser_and_a_plain_phone_hear_each_other(
     net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path
 ) -> None:
-    with scene(net, redis, processes, tmp_path, ("plain", "brief")) as there:
+    with scene(net, redis, processes, tmp_path, {"plain": "auto", "brief": "auto"}) as there:
         anna, plain, brief = there.anna, there.phones["plain"], there.phones["brief"]
 
         # It calls.
@@ -132,7 +140,7 @@ def test_a_browser_and_a_plain_phone_hear_each_other(
 def test_browsers_hear_each_other(
     net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path
 ) -> None:
-    with scene(net, redis, processes, tmp_path, ()) as there:
+    with scene(net, redis, processes, tmp_path, {}) as there:
         there.anna.call("dial", f"sip:web-berta@{DOMAIN}")
         for page in (there.anna, there.berta):
             page.next("confirmed")
@@ -143,21 +151,54 @@ def test_browsers_hear_each_other(
 
 
 @pytest.mark.timeout(120)  # The first run fetches JsSIP.
+@pytest.mark.parametrize("answers", ["browser", "phone"])
 def test_a_browser_and_a_plain_phone_of_one_account_ring(
-    net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path
+    net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path, answers: str
 ) -> None:
-    """Each is offered what it takes; the phone answers, and the browser stops ringing."""
-    with scene(net, redis, processes, tmp_path, ("web-berta",)) as there:
+    """Each is offered what it takes, whoever answers."""
+    with scene(net, redis, processes, tmp_path, {"web-berta": "manual"}) as there:
         anna, berta, phone = there.anna, there.berta, there.phones["web-berta"]
-        berta.run("answers = false")
+        berta.call("answersItself", answers == "browser")
         anna.call("dial", f"sip:web-berta@{DOMAIN}")
         assert berta.next("session")["originator"] == "remote"
-        phone.await_up()
+        if answers == "phone":
+            phone.await_event("CALL_INCOMING")
+            phone.accept()
+            phone.await_up()
+            assert berta.next("failed")["cause"] == "Canceled"
+        else:
+            berta.next("confirmed")
+            hears(berta)
         anna.next("confirmed")
-        phone.await_audio()
         hears(anna)
-        assert berta.next("failed")["cause"] == "Canceled"
+        # Within the dialog, too, it is the call of who answered.
+        anna.call("hold")
+        anna.next("done")
+        anna.call("resume")
+        anna.next("done")
+        hears(anna)
         anna.call("hangUp")
-        phone.await_over()
-        assert min(phone.packets(1)) >= PACKETS
+        if answers == "phone":
+            phone.await_over()
+            assert min(phone.packets(1)) >= PACKETS
+        else:
+            berta.next("ended")
         there.forgotten(2)
+
+
+@pytest.mark.timeout(120)  # The first run fetches JsSIP.
+def test_a_browser_is_heard_before_the_answer(
+    net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path
+) -> None:
+    with scene(net, redis, processes, tmp_path, {"plain": "early"}) as there:
+        anna, plain = there.anna, there.phones["plain"]
+        anna.call("dial", f"sip:plain@{DOMAIN}")
+        # The 183 has the description; of its own audio a baresip sends none yet.
+        plain.await_audio()
+        plain.accept()
+        anna.next("confirmed")
+        hears(anna)
+        anna.call("hangUp")
+        plain.await_over()
+        assert min(plain.packets(1)) >= PACKETS
+        there.forgotten(1)
