@@ -205,7 +205,7 @@ class Driver:
         self.feed(FlowFailed(flow))
 
     def in_use(self) -> Collection[Flow]:
-        return self._engine.core.stack.flows_in_use()
+        return self._engine.connections_in_use(self._clock())
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         self.feed(FramingFailed(flow, error))

@@ -316,6 +316,11 @@ class Sources:
         """Where this account registered last, as far as this process knows."""
         return self._newest.get(aor)
 
+    def connections(self, now: float) -> set[Flow]:
+        """The connections that an account is registered over."""
+        flows = self._flows.items()
+        return {flow for flow, accounts in flows if flow.reliable and max(accounts.values()) > now}
+
     def drop(self, flow: Flow) -> None:
         """The flow is gone (its connection failed)."""
         for aor in self._flows.pop(flow, ()):

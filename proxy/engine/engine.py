@@ -314,6 +314,17 @@ class Engine(TransactionUser):
         """TransactionUser. No room for another transaction."""
         stateless.overloaded(self.core, request, flow)
 
+    def connections_in_use(self, now: float) -> set[Flow]:
+        """Those that a transaction, a registration or a call's dialog goes by. Walks all there are: not for each
+        message."""
+        core = self.core
+        flows = core.stack.flows_in_use() | core.sources.connections(now)
+        flows |= self.registrations.connections(now)
+        for call in core.calls.values():
+            peers = [call.caller, *(dialog.callee for dialog in call.dialogs if not dialog.over)]
+            flows.update([peer.flow for peer in peers if peer.flow.reliable])
+        return flows
+
     def _begin(self, owner: None, token: int, now: float) -> None:
         """The first turn of the clock: from here on requests of our own may leave."""
         if not self.core.draining:

@@ -97,6 +97,13 @@ class Registrations:
             self._leave(turn, now)
         self._turns.clear()
 
+    def connections(self, now: float) -> set[Flow]:
+        """The connections that an account of ours is registered over: calls to it may come by them."""
+        members = [
+            one for turn in self._turns.values() for one in turn.members.values() if one.expires_at > now
+        ]
+        return {one.home for one in members if one.home is not None and one.home.reliable}
+
     @property
     def leaving(self) -> int:
         """Registrations that are being taken back."""

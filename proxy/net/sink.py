@@ -25,7 +25,7 @@ class Sink(Protocol):
         """Nothing can be sent to this peer: refused, unreachable, connection broken or never opened."""
 
     def in_use(self) -> Collection[Flow]:
-        """The flows of connections that a transaction goes by; asked before any of them is closed as idle."""
+        """The flows of connections that are needed though silent; asked before any of them is closed as idle."""
 
     def framing_failed(self, flow: Flow, error: ParseError) -> None:
         """The stream cannot be cut into messages any more; it is closed once the sink has had its say."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import socket
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -38,9 +40,23 @@ PROOF_TIMEOUT = 30.0
 SWEEP_PERIOD_MAX = 15.0
 """Seconds between two looks at what idles."""
 
+KEEPALIVE_AFTER, KEEPALIVE_EVERY, KEEPALIVE_COUNT = 120, 30, 4
+"""Seconds of silence after which the kernel asks a peer whether it is still there, how often, and how many questions
+without an answer end the connection: one in use is closed by nothing else. RFC 5626 §4.4.1 has clients ask each 95 to
+120 s, which keeps NATs open as well."""
+
 
 Peer = tuple[str, int, str]
 """Address, port, and over TLS the name that the peer must have proved; "" = its address."""
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Have the kernel find out that its peer has vanished."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_AFTER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
 
 
 class _Opening:
@@ -194,6 +210,7 @@ class TcpSocket:
             return None
         if self._full(self._counters.connections_open, host):
             return None
+        keep_alive(connection.transport.get_extra_info("socket"))
         self._number += 1
         self._by_number[self._number] = connection
         if connection.dialled is not None:
@@ -331,7 +348,8 @@ class TcpSocket:
                 if in_use is None:
                     in_use = self._sink.in_use()
                 # RFC 3261 §18: kept for "the longest amount of time the element would need in order to bring a
-                # transaction from instantiation to the terminated state".
+                # transaction from instantiation to the terminated state"; and a client that is registered over it
+                # (RFC 5626 §5.3) or in a call cannot be reached by another.
                 if connection.flow in in_use or connection.shared in in_use:
                     continue
             connection.end()

@@ -22,6 +22,9 @@ def message(body: bytes = b"", method: str = "OPTIONS") -> bytes:
     ).encode() + body
 
 
+KEEPALIVES = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+
+
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the connection ends with nothing more to read. What we had not read when we closed makes it a reset."""
     try:
@@ -333,6 +336,27 @@ def test_an_idle_connection_is_kept_while_a_transaction_goes_by_it() -> None:
             net.sink.used = set()
             clock.sweep(6)
             assert await there.read() == b""
+            writer.close()
+
+    run(main())
+
+
+def test_the_kernel_looks_for_peers_that_have_vanished() -> None:
+    """What is in use is never closed as idle, and a peer that lost its power says no FIN."""
+
+    async def main() -> None:
+        async with Net(("TCP", "127.0.0.1")) as net, Server() as server:
+            _, writer = await asyncio.open_connection(*net.address())
+            writer.write(message())
+            await net.sink.until(lambda: len(net.sink.messages) == 1)
+            net.send(net.flow("127.0.0.1", server.port), b"request")
+            await server.streams.get()
+            pipes = [one.transport for one in Clockwork(net).socket._by_number.values()]
+            for sock in [pipe.get_extra_info("socket") for pipe in pipes]:
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                found = [sock.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVES]
+                assert found == [tcp.KEEPALIVE_AFTER, tcp.KEEPALIVE_EVERY, tcp.KEEPALIVE_COUNT]
+            assert len(pipes) == 2
             writer.close()
 
     run(main())
