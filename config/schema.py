@@ -119,7 +119,7 @@ class Trunk(Model):
     answer_timeout: Annotated[float, seconds(0.1, 32)] = 4.0
     """A target that has not said a word by then is passed over, where there is another."""
     block: Annotated[float, seconds(0, 86400)] = 30.0
-    """A target that failed a call is tried last for this long; 0 = not."""
+    """A target that failed a call is tried last for this long; 0 = not, nor is Retry-After heeded."""
     health: Health | None = None
     networks: Annotated[tuple[Network, ...], listed] = Field((), alias="from")
     match_header: MatchHeader | None = None

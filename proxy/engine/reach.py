@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 OUTAGES_MAX = 4096
 """Outages remembered; the oldest gives way. Trunks have a handful of addresses each."""
-RETRY_AFTER_MAX = 3600.0
-"""Seconds a server can take itself out by one Retry-After."""
+RETRY_AFTER_MAX = 300.0
+"""Seconds a server can take itself out by one Retry-After. We differ: RFC 3261 §21.5.4 sets no end, but it may be a
+trunk's only one, or have passed on what was said of somebody behind it. Who meant more says so to one call in this."""
 
 
 class OutageCause(enum.Enum):

@@ -103,6 +103,9 @@ def note_failure(
 ) -> None:
     """A branch ended with 408 or 503: what that says about its server."""
     seconds = trunk.block if trunk is not None else BLOCK
+    if not seconds:
+        # We differ from RFC 3261 §21.5.4 where the operator says so.
+        return
     firm = False
     if branch.status == 503:
         cause = OutageCause.UNAVAILABLE if response is not None else OutageCause.TRANSPORT
@@ -116,8 +119,7 @@ def note_failure(
     else:
         # It is alive: it, or somebody behind it, had no answer in time.
         return
-    if seconds:
-        core.reach.bad(flow, cause, seconds, firm, now)
+    core.reach.bad(flow, cause, seconds, firm, now)
 
 
 # What operators see --------------------------------------------------------------------------------------------------

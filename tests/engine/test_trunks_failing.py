@@ -124,6 +124,17 @@ def test_nobody_goes_away_for_ever(tmp_path: Path) -> None:
     assert state(world) == "up"
 
 
+def test_with_block_0s_nothing_is_blocked_whatever_the_server_asks(tmp_path: Path) -> None:
+    """The operator knows his only provider: a call that is refused there costs nothing."""
+    world, caller, (first, _, _) = world_of(tmp_path, '["sip:192.0.2.20"]', more=", block: 0s")
+    for call_id in ("c1", "c2"):
+        caller.invite(NUMBER, call_id)
+        rests(first, 60)
+        assert caller.statuses() == [100, 500]
+        first.got()
+    assert state(world) == "up"
+
+
 def test_what_fails_besides_does_not_shorten_its_rest(tmp_path: Path) -> None:
     """Two calls are there already; one is told 503, the other's connection breaks."""
     world, caller, (first, _, _) = world_of(tmp_path, more=", block: 5s")
