@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _RARE: Final = frozenset(
-    {"max-breadth", "privacy", "p-asserted-identity", "p-preferred-identity", "replaces"}
+    {"max-breadth", "privacy", "p-asserted-identity", "p-preferred-identity", "remote-party-id", "replaces"}
 )
 """Headers that ask for more than an ordinary call; all of them are looked for at once."""
 

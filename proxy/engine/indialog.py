@@ -160,7 +160,7 @@ def _relay(core: Core, context: Context, target: Target | None, now: float) -> N
     txn.user = context
     if "proxy-authorization" in context.request.keys and not _for_registrar(context.call_of_dialog):
         take_own_credentials(core, context.request)
-    if context.request.has("p-asserted-identity"):
+    if privacy.asserts(context.request):
         privacy.in_dialog(context, context.request)
     call = context.call_of_dialog
     if call is not None and call.media is not None and media.hold_request(core, call, context, target):

@@ -309,7 +309,7 @@ def _close(core: Core, context: Context, branch: Branch, status: int) -> None:
 def _up(core: Core, context: Context, branch: Branch, response: Response, now: float) -> None:
     if branch.renumbering is not None:
         cseq.lower(response, branch.renumbering.raised)
-    if response.has("p-asserted-identity"):
+    if privacy.asserts(response):
         privacy.in_dialog(context, response)
     pass_up(core, context.txn, context.source, response, now)
 

@@ -43,6 +43,25 @@ def test_an_untrusted_one_is_told_nothing(world: World) -> None:
     assert "p-asserted-identity" not in invite.keys
 
 
+def test_what_stood_for_it_before_rfc_3325_is_believed_of_nobody_either(trusting: World) -> None:
+    """Remote-Party-ID (draft-ietf-sip-privacy-04): gateways read it for the calling number."""
+    caller, callee = sides(trusting)
+    caller.invite(NUMBER, "c1", "Remote-Party-ID: <sip:boss@example.com>;party=calling;screen=yes")
+    [invite] = callee.requests()
+    assert "remote-party-id" not in invite.keys
+    caller.request(
+        "MESSAGE",
+        NUMBER,
+        "m1",
+        1,
+        "<sip:alice@example.com>;tag=m",
+        f"<{NUMBER}>",
+        "Remote-Party-ID: <sip:boss@x>",
+    )
+    [text] = callee.requests()
+    assert "remote-party-id" not in text.keys
+
+
 @pytest.mark.parametrize(
     ("preferred", "asserted"),
     [("<sip:alice@example.com>", "alice"), ("<sip:bob@example.com>", "alice"), ("nonsense", "alice")],
@@ -84,6 +103,21 @@ def test_what_a_trusted_trunk_asserts_reaches_a_phone_unless_it_is_private(
     assert ("p-asserted-identity" in invite.keys) is passes
 
 
+@pytest.mark.parametrize(
+    ("party", "privacy", "passes"),
+    [("", "none", True), (";privacy=off", "none", True), ("", "id", False), (";privacy=full", "none", False)],
+)
+def test_and_so_does_its_older_form(trusting: World, party: str, privacy: str, passes: bool) -> None:
+    records = bound(("192.0.2.30", "1000"))
+    trusting.auto = lambda leg: Admitted(leg.lease, records if leg.aor else None)
+    outside, phone = Phone(trusting, "192.0.2.20", "outside"), Phone(trusting, "192.0.2.30", "bob")
+    outside.invite(
+        "sip:bob@example.com", "c1", f"Remote-Party-ID: <sip:4930@p>{party}", f"Privacy: {privacy}"
+    )
+    [invite] = phone.requests()
+    assert ("remote-party-id" in invite.keys) is passes
+
+
 @pytest.mark.parametrize("privacy", ["header;critical", "session; user ; CRITICAL", "history;critical"])
 def test_what_is_critical_and_cannot_be_done_fails(world: World, privacy: str) -> None:
     caller, callee = sides(world)
@@ -117,18 +151,19 @@ def test_proxy_require_privacy_is_met_where_it_can_be(world: World) -> None:
     assert caller.statuses()[-1] == 500
 
 
-def test_nobody_untrusted_asserts_an_identity_later(world: World) -> None:
+@pytest.mark.parametrize("header", ["P-Asserted-Identity", "Remote-Party-ID"])
+def test_nobody_untrusted_asserts_an_identity_later(world: World, header: str) -> None:
     """RFC 5876: in any request and response; within the dialog nobody asked who sends it."""
     caller, callee, invite, ok = set_up(world)
-    caller.within("UPDATE", ok, 2, "P-Asserted-Identity: <sip:boss@example.com>")
+    caller.within("UPDATE", ok, 2, f"{header}: <sip:boss@example.com>")
     [update] = callee.requests()
-    assert "p-asserted-identity" not in update.keys
-    callee.answer(update, 200, "OK", "t1", "P-Asserted-Identity: <sip:112@example.com>")
+    assert header.lower() not in update.keys
+    callee.answer(update, 200, "OK", "t1", f"{header}: <sip:112@example.com>")
     [answer] = caller.got()
-    assert "p-asserted-identity" not in answer.keys
-    callee.back("UPDATE", invite, "t1", 1, "P-Asserted-Identity: <sip:112@example.com>")
+    assert header.lower() not in answer.keys
+    callee.back("UPDATE", invite, "t1", 1, f"{header}: <sip:112@example.com>")
     [back] = caller.requests()
-    assert "p-asserted-identity" not in back.keys
+    assert header.lower() not in back.keys
 
 
 def test_a_trusted_callee_tells_who_answered(trusting: World) -> None:
