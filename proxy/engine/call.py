@@ -116,6 +116,7 @@ class Call:
         "record",
         "route_trunk",
         "state",
+        "taken_up",
         "token",
         "txn",
     )
@@ -143,6 +144,8 @@ class Call:
         """The leg being asked for while ADMITTING; the legs before it are taken."""
         self.cancelled = False
         """The caller's CANCEL came while the limiter was being asked."""
+        self.taken_up = False
+        """From the store: what was learned of its ends after the answer is not known."""
         self.orphan: Inherited | None = None
         """Taken up without a lease, when another process had died; to be cut and nothing else."""
         self.cut_reason: Reason | None = None

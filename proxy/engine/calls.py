@@ -26,6 +26,9 @@ EARLY_MAX: Final = 60
 may answer one INVITE to 60."""
 
 
+_REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY")
+
+
 def remember(core: Core, call: Call) -> None:
     """The call exists from here on."""
     core.calls[call.token] = call
@@ -172,12 +175,13 @@ def readable_routes(values: list[str]) -> tuple[str, ...]:
 
 
 def refresh_target(context: Context, response: Response) -> None:
-    """RFC 3261 §12.2.1.2, §12.2.2: a 2xx to a re-INVITE or UPDATE moves both remote targets (never the route sets).
+    """RFC 3261 §12.2.1.2, §12.2.2: a 2xx to a re-INVITE or UPDATE moves both remote targets (never the route sets), and
+    so it does to SUBSCRIBE and NOTIFY (RFC 6665 §3.1, §3.2), as come of a REFER within the call.
 
     RFC 6141 §4.4 has the target of the request move even earlier; for us it matters only to our own BYE.
     """
     call, dialog, request = context.call_of_dialog, context.dialog, context.request
-    if call is None or dialog is None or request.method not in ("INVITE", "UPDATE"):
+    if call is None or dialog is None or request.method not in _REFRESHING:
         return
     sender, receiver = (call.caller, dialog.callee) if context.from_caller else (dialog.callee, call.caller)
     sender.target = raw_value(request, "contact") or sender.target

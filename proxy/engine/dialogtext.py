@@ -126,6 +126,7 @@ def _read(core: Core, lines: _Lines, now: float) -> Call | None:
     record = CallRecord(call_id, caller.tag, caller_name, callee_name, started_at)
     record.answered_at, record.status, record.decision, record.trunk = answered_at, 200, "admitted", trunk
     call = Call(token, call_id, caller, record, None)
+    call.taken_up = True
     legs: list[Leg] = []
     for lease, direction, account, payer, mode in told_legs:
         limits = core.limits_of_payer(payer, _mode(mode), now)

@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.engine import calls, cseq, finding, media, privacy, seal, session, teardown
-from proxy.engine.call import Call, CallState, Dialog
+from proxy.engine.call import Call, CallState, Dialog, Peer
 from proxy.engine.claimed import claimed_aor
 from proxy.engine.flowtoken import read_token
 from proxy.engine.forward import Context, lower_max_forwards, next_group
-from proxy.engine.lines import take_own_credentials
-from proxy.engine.targets import Target, by_route_or_uri
-from proxy.engine.within import way_to
+from proxy.engine.lines import remove_all, take_own_credentials
+from proxy.engine.targets import Target, by_route_or_uri, leads_to
+from proxy.engine.within import as_learned, way_to
+from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request
 from proxy.sip.serialise import render
 
@@ -200,16 +201,44 @@ def _for_registrar(call: Call | None) -> bool:
 def _towards(core: Core, call: Call, dialog: Dialog, request: Request, from_caller: bool) -> Target | None:
     peer = dialog.callee if from_caller else call.caller
     if peer.follow_flow and "route" not in request.keys:
-        # RFC 5626 §5.3: an account is reached over the flow it registered or called by, whatever its Contact says.
-        flow = way_to(core, call, peer)
-        return Target(request.uri, flow, flow.transport, flow.host, flow.port)
+        return _by_flow(core, call, peer, request)
     target = by_route_or_uri(core, request)
+    if target is not None and target.flow is not peer.flow and not _known(core, call, peer, target):
+        # We differ: RFC 3261 §16.6 step 6 would follow any Route and Request-URI. Its sender was to write the route set
+        # and remote target of the dialog there (§12.2.1.1); who writes others would have us knock at any door.
+        if peer.follow_flow:
+            remove_all(request, "route")
+            return _by_flow(core, call, peer, request)
+        as_learned(request, peer)
+        target = by_route_or_uri(core, request)
     if target is not None and target.flow is None and not target.secure:
         # Of several servers behind a name the one that has the dialog.
         target.prefer = peer.flow
     if target is not None and target.transport == "TLS":
         _same_connection(peer.flow, target)
     return target
+
+
+def _by_flow(core: Core, call: Call, peer: Peer, request: Request) -> Target:
+    """RFC 5626 §5.3: an account is reached over the flow it registered or called by, whatever its Contact says."""
+    flow = way_to(core, call, peer)
+    return Target(request.uri, flow, flow.transport, flow.host, flow.port)
+
+
+def _known(core: Core, call: Call, peer: Peer, target: Target) -> bool:
+    """Whether the dialog leads there: by this end's Contact or route set, or to where its messages come from."""
+    flow = peer.flow
+    if (target.host, target.port) == (flow.host, flow.port) or call.taken_up:
+        return True
+    if target.flow is not None and (target.host, target.port) in core.own:
+        # It comes round by us again.
+        return True
+    # An account's Contact leads nowhere but to its flow.
+    for text in peer.routes if peer.follow_flow else (peer.target, *peer.routes):
+        learned = parse_name_addr(text)
+        if learned is not None and leads_to(learned.uri, target):
+            return True
+    return False
 
 
 def _same_connection(flow: Flow, target: Target) -> None:

@@ -137,6 +137,12 @@ def hop_of(core: Core, hop: str, request_uri: str, routes: tuple[str, ...] = ())
     return target
 
 
+def leads_to(uri: str, target: Target) -> bool:
+    """Whether the target's host and port are those that this URI asks for, by whatever transport."""
+    found = _hop(uri)
+    return found is not None and found[1:3] == (target.host, target.port)
+
+
 def take_own_routes(core: Core, request: Request, source: Flow) -> tuple[bool, str, str, str]:
     """RFC 3261 §16.4: undo strict routing, remove a maddr and the Route values that name us.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.engine.forward import NO_REQUEST
+from proxy.engine.lines import remove_all
 from proxy.engine.targets import by_route_or_uri
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request
@@ -28,6 +29,15 @@ def remote_target(peer: Peer) -> str:
         return request_uri(contact.uri)
     flow = peer.flow
     return f"sip:{_HOST[6 if ':' in flow.host else 4].format(flow.host)}:{flow.port}"
+
+
+def as_learned(request: Request, peer: Peer) -> None:
+    """The request as one to this end is by the dialog's own remote target and route set, in place."""
+    request.uri = remote_target(peer)
+    remove_all(request, "route")
+    if peer.routes:
+        request.lines.insert(0, f"Route: {', '.join(peer.routes)}")
+        request.keys.insert(0, "route")
 
 
 def way_to(core: Core, call: Call, peer: Peer) -> Flow:
@@ -74,12 +84,9 @@ def send(
     `user` gets the responses. `extra` are ready header lines.
     """
     to, frm = (call.caller, dialog.callee) if to_caller else (dialog.callee, call.caller)
-    uri = remote_target(to)
-    lines = [f"Route: {', '.join(to.routes)}"] if to.routes else []
-    keys = ["route"] if to.routes else []
-    request = Request(
-        method, uri, lines, keys, b"", NO_REQUEST.via, call.call_id, cseq, frm.tag, to.tag, None
-    )
+    request = Request(method, "", [], [], b"", NO_REQUEST.via, call.call_id, cseq, frm.tag, to.tag, None)
+    as_learned(request, to)
+    uri = request.uri
     target = by_route_or_uri(core, request)
     flow = way_to(core, call, to)
     if by_target and (again := _registered_anew(core, call, to)) is not None:

@@ -17,7 +17,7 @@ from proxy.sip.flow import Flow, Local
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.message import Request, Response
 from tests.certificates import Authority
-from tests.engine.world import CALLGATE, Phone, World, set_up
+from tests.engine.world import CALLGATE, Phone, World, answered, set_up
 
 BOB = "sip:bob@example.com"
 BROWSER = "sip:k3j2@8v1u2.invalid;transport=ws"
@@ -310,8 +310,10 @@ def test_a_dialog_over_udp_goes_on_over_udp(world: World) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.50", "edge.example.net"])
 def test_a_sips_route_is_taken_over_tls_or_not_at_all(world: World, host: str) -> None:
-    caller, callee, _, ok = set_up(world)
-    caller.within("INFO", ok, 2, f"Route: <sips:{host};lr>")
+    caller, callee = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.20", "provider")
+    callee.beyond = f"<sips:{host};lr>"
+    _, ok = answered(caller, callee)
+    caller.within("INFO", ok, 2)
     if host == "192.0.2.50":
         [info] = Phone(world, host, "edge", 5061, world.tls).requests()
         assert info.via.value.startswith("SIP/2.0/TLS ")

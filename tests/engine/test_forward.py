@@ -11,7 +11,7 @@ from policies.verdicts import Admitted
 from proxy.engine.effects import AskName
 from proxy.engine.events import FlowFailed, Hangup
 from proxy.sip.message import Response
-from tests.engine.world import CALLGATE, Phone, World, bound, ringing, set_up
+from tests.engine.world import CALLGATE, Phone, World, answered, bound, ringing, set_up
 
 NUMBER = "sip:4930@example.com"
 
@@ -247,9 +247,10 @@ def test_a_strict_router_before_us_is_undone(world: World) -> None:
 @pytest.mark.rfc3261("16.6-27", "16.6-28", "16.6-29", "16.6-31")
 def test_a_strict_router_after_us_gets_what_it_wants(world: World) -> None:
     """RFC 3261 §16.6 step 6: its URI in the Request-URI, the real one as the last Route value."""
-    caller, _, _, ok = set_up(world)
-    world.sent.clear()
-    caller.within("INFO", ok, 2, "Route: <sip:192.0.2.50>")
+    caller, callee, _ = phones(world)
+    callee.beyond = "<sip:192.0.2.50>"
+    _, ok = answered(caller, callee)
+    caller.within("INFO", ok, 2)
     [info] = [item for item in world.sent if item.data.startswith(b"INFO")]
     assert info.flow.host == "192.0.2.50"
     assert info.data.startswith(b"INFO sip:192.0.2.50 SIP/2.0")

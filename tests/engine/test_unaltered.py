@@ -165,9 +165,10 @@ def test_a_route_comes_before_the_flow_an_account_is_reached_by(world: World) ->
     records = bound(("192.0.2.30", "1000"))
     world.auto = lambda leg: Admitted(leg.lease, records if leg.aor else None)
     caller, phone = Phone(world, "192.0.2.10", "alice"), Phone(world, "192.0.2.30", "bob")
-    _, ok = answered(caller, phone, uri="sip:bob@example.com")
     router = Phone(world, "192.0.2.50", "router")
-    caller.within("INFO", ok, 2, "Route: <sip:192.0.2.50;lr>")
+    phone.beyond = "<sip:192.0.2.50;lr>"
+    _, ok = answered(caller, phone, uri="sip:bob@example.com")
+    caller.within("INFO", ok, 2)
     [info] = router.requests()
     assert info.values("route") == ["<sip:192.0.2.50;lr>"]
     assert not phone.got()

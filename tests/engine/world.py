@@ -208,6 +208,8 @@ class Phone:
         self.flow = (table or world.udp).get(host, port)
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.inbox: list[Request | Response] = []
+        self.beyond = ""
+        """The Record-Route value of a proxy between callgate and it, if there is one."""
         self._branches = 0
 
     def branch(self) -> str:
@@ -258,6 +260,7 @@ class Phone:
         self.send(
             f"SIP/2.0 {status} {reason}",
             *[line for line, key in zip(request.lines, request.keys, strict=True) if key == "via"],
+            *([f"Record-Route: {self.beyond}"] if self.beyond else []),
             *[line for line, key in zip(request.lines, request.keys, strict=True) if key == "record-route"],
             f"From: {request.value('from')}",
             f"To: {to}" if ";tag=" in to or status == 100 else f"To: {to};tag={tag}",
