@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,embedded]'
 	@touch $@
 
-system:  ## the programs the tests talk to (SIPp, Redis, Prometheus, baresip, Chromium, Kamailio), by apt where it may
+system:  ## the programs the tests talk to (SIPp, Redis, Prometheus, baresip, linphone, Chromium, Kamailio), by apt where it may
 	@tests/house/system.sh
 
 run: $(READY)  ## serve CONFIG on the embedded store: needs Python and pip, nothing else

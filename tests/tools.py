@@ -19,6 +19,7 @@ PACKAGES = {
     "chromium": "chromium",
     "ip": "iproute2",
     "kamailio": "kamailio",
+    "linphone-daemon": "linphone-cli",
     "nft": "nftables",
     "npm": "npm",
     "prometheus": "prometheus",

@@ -292,15 +292,21 @@ def test_a_wrong_password_on_an_invite_is_slowed_too(tmp_path: Path) -> None:
             assert phone.statuses()[0] == 407
 
 
-def test_where_somebody_lives_only_he_is_let_in(tmp_path: Path) -> None:
-    """One NAT: a phone with a forgotten password must not shut the office out."""
-    world = world_of(tmp_path)
+def closed(world: World) -> tuple[Client, Client]:
+    """An address where alice lives and bob has guessed too often."""
     resident, guesser = Client(world, STRANGER, "alice", 5060), Client(world, STRANGER, "bob", 5070)
     assert resident.gets_in()
     for n in range(8):
         guesser.guess(f"wrong{n}")
         world.advance(10)
         guesser.phone.got()
+    return resident, guesser
+
+
+def test_where_somebody_lives_only_he_is_let_in(tmp_path: Path) -> None:
+    """One NAT: a phone with a forgotten password must not shut the office out."""
+    world = world_of(tmp_path)
+    resident, guesser = closed(world)
     assert not banned(world)
     assert [one.kind for one in world.of(Suspicious)].count("closed") >= 1
     before = dropped(world, Dropped.CLOSED)
@@ -316,12 +322,7 @@ def test_where_somebody_lives_only_he_is_let_in(tmp_path: Path) -> None:
 def test_nobody_is_let_in_by_the_name_of_one_who_lives_there(tmp_path: Path) -> None:
     """Where strangers are shut out, a guess at an account must not get in beside the name of another one."""
     world = world_of(tmp_path)
-    resident, guesser = Client(world, STRANGER, "alice", 5060), Client(world, STRANGER, "bob", 5070)
-    assert resident.gets_in()
-    for n in range(8):
-        guesser.guess(f"wrong{n}")
-        world.advance(10)
-        guesser.phone.got()
+    resident, guesser = closed(world)
     right = answer(
         _challenge(resident).values("www-authenticate")[0],
         "bob",

@@ -131,6 +131,17 @@ FRAME = b"\x00\x80mask"
 """Of a WebSocket: a fragment with nothing in it."""
 
 
+def shunning(transport: Transport, told: list[str], toll: int = 1000) -> Net:
+    """A network that closes the connections of who is told of."""
+
+    def flooded(host: str) -> None:
+        told.append(host)
+        net.network.shun(host)
+
+    net = Net((transport, "127.0.0.1"), door=Door(toll, 10.0, flooded))
+    return net
+
+
 @pytest.mark.parametrize(
     ("transport", "piece", "times"),
     [
@@ -145,12 +156,7 @@ def test_a_flood_over_one_connection_is_told_of(transport: Transport, piece: byt
     told: list[str] = []
 
     async def main() -> None:
-        async with Net((transport, "127.0.0.1"), door=Door(1000, 10.0, lambda host: flooded(host))) as net:
-
-            def flooded(host: str) -> None:
-                told.append(host)
-                net.network.shun(host)
-
+        async with shunning(transport, told) as net:
             host, port = net.address()
             reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.66", 0))
             if transport == "WS":
@@ -195,13 +201,7 @@ def test_a_flood_of_connections_is_told_of(transport: Transport, most: int) -> N
     told: list[str] = []
 
     async def main() -> None:
-        door = Door(1000 // ARRIVALS_OVER, 10.0, lambda host: flooded(host))
-        async with Net((transport, "127.0.0.1"), door=door) as net:
-
-            def flooded(host: str) -> None:
-                told.append(host)
-                net.network.shun(host)
-
+        async with shunning(transport, told, 1000 // ARRIVALS_OVER) as net:
             count = 0
             while not told and count < most:
                 count += 1

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.e2e.linphone import Linphone
 from tests.e2e.net import Net
 from tests.e2e.service import DOMAIN, Callgate, Settings, Tariff, settings_of
+from tests.e2e.softphone import Softphone
 from tests.e2e.softphones import Softphones
 from tests.redis import PrivateRedis
 
@@ -27,6 +29,17 @@ def callgate(net: Net, redis: PrivateRedis, serve: Callable[[Settings], Callgate
     return serve(settings)
 
 
+def transfer(asks: Linphone, sent: Softphone, target: Softphone) -> None:
+    """`sent` calls `asks`, which asks `target` before it sends it on."""
+    sent.dial(f"sip:{asks.user}@{DOMAIN}")
+    sent.await_up()
+    asks.await_up()
+    asks.dial(f"sip:{target.user}@{DOMAIN}")
+    asks.await_up()
+    target.await_up()
+    asks.does("call-transfer 1 2")
+
+
 def test_to_one_that_does_not_end_what_was_replaced(callgate: Callgate, softphones: Softphones) -> None:
     """It takes the INVITE with Replaces for a second call.
 
@@ -35,13 +48,7 @@ def test_to_one_that_does_not_end_what_was_replaced(callgate: Callgate, softphon
     asks = softphones.linphone("asks-first", callgate.address())
     sent = softphones.linphone("is-sent-on", callgate.address())
     target = softphones.baresip("knows-no-replaces", callgate.address())
-    sent.dial(f"sip:{asks.user}@{DOMAIN}")
-    sent.await_up()
-    asks.await_up()
-    asks.dial(f"sip:{target.user}@{DOMAIN}")
-    asks.await_up()
-    target.await_up()
-    asks.does("call-transfer 1 2")
+    transfer(asks, sent, target)
     sent.await_up()
     target.await_up()
     assert len(target.messages("INVITE ")[-1].values("Replaces")) == 1
@@ -69,13 +76,7 @@ def test_one_that_cannot_be_sent_on_stays(callgate: Callgate, softphones: Softph
     asks = softphones.linphone("asks-first", callgate.address())
     target = softphones.linphone("is-sent-on", callgate.address())
     sent = softphones.baresip("knows-no-replaces", callgate.address())
-    sent.dial(f"sip:{asks.user}@{DOMAIN}")
-    sent.await_up()
-    asks.await_up()
-    asks.dial(f"sip:{target.user}@{DOMAIN}")
-    asks.await_up()
-    target.await_up()
-    asks.does("call-transfer 1 2")
+    transfer(asks, sent, target)
     sent.until("it is refused", lambda: bool(sent.messages("SIP/2.0 400", "INVITE")))
     assert sent.messages("SIP/2.0 400", "INVITE")[-1].start == "SIP/2.0 400 Malformed Request-URI"
     # Both calls are as they were.
