@@ -41,12 +41,15 @@ def test_it_comes_true(case: str, play: Play) -> None:
                 assert said is None, verdict
             else:
                 assert isinstance(verdict, Refused)
+                if said is None:
+                    # A budget ran out between the two questions; a refusal has moved nothing.
+                    said = foreseen(payer, "out", await b.limiter.payers.usage(payer))
                 assert said is not None, verdict
                 assert (said.reason, said.limit) == (verdict.reason, verdict.limit)
                 # Both or neither; and not further apart than the two questions.
                 ours, theirs = said.resets_in_ms, verdict.resets_in_ms
                 assert (ours is None) == (theirs is None)
-                assert ours is None or theirs is None or 0 <= ours - theirs < 2_000
+                assert ours is None or theirs is None or abs(ours - theirs) < 2_000
                 refused += 1
                 continue
             if end in ("answered", Outcome.SUCCESS):
