@@ -1,6 +1,7 @@
 """A softphone and the extensions of a PBX (Kamailio), which are softphones, too: calls both ways, hold, a transfer to
-another extension, and the cut. In the two ways a softphone meets a PBX here: it has an account of callgate's, to which
-the PBX is a trunk; or it is the PBX's own, and registers there through callgate.
+another extension, and the cut. In three ways a softphone meets a PBX here: it has an account of callgate's, to which
+the PBX is a trunk; or one that callgate registers at the PBX itself; or it is the PBX's own, and registers there
+through callgate.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from load.processes import Processes
-from tests.e2e.net import Address, Net
+from tests.e2e.net import Net
 from tests.e2e.pbx import DOMAIN as PBX_DOMAIN
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
 from tests.e2e.pbx import Pbx
@@ -25,6 +26,8 @@ from tests.redis import PrivateRedis
 CALLGATE, PBX = 73, 74
 ONE, OTHER = "4930", "4931"
 """Two extensions."""
+NOBODY = ("127.0.0.1", 9)
+"""Who the PBX trusts and sends other numbers to when that is not callgate."""
 PAYER = "calls-extensions"
 REASON = 'SIP ;cause=402 ;text="call_duration reached"'
 
@@ -46,26 +49,51 @@ THROUGH = Way(
     PBX_PASSWORD,
     {"password": None, "domain": PBX_DOMAIN, "registrar": {"forward": "pbx"}},
 )
+REGISTERED = Way(
+    "5003",
+    DOMAIN,
+    PASSWORD,
+    {"register": {"trunk": "pbx", "username": "5003", "password": PBX_PASSWORD, "domain": PBX_DOMAIN}},
+)
 
 
 @pytest.fixture
-def start(net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path) -> Callable[[Way], Callgate]:
-    def started(way: Way) -> Callgate:
+def meet(
+    net: Net, redis: PrivateRedis, processes: Processes, tmp_path: Path
+) -> Callable[[Way], tuple[Callgate, Pbx]]:
+    """Both run and know each other."""
+
+    def met(way: Way) -> tuple[Callgate, Pbx]:
         settings = settings_of(net, redis.url, host=CALLGATE)
         settings["auth"]["algorithms"] = ["MD5"]
         if way is THROUGH:
             settings["domains"].append(PBX_DOMAIN)
-        address = pbx_of(net)
+        address = net.host(PBX), net.sip_port
         settings["trunks"]["pbx"] = {
             "targets": [f"sip:{address[0]}:{address[1]}"],
             "from": [f"{address[0]}/32"],
         }
         settings["routes"].insert(0, {"match": "^493[01]$", "to": "pbx"})
         service = Callgate(processes, tmp_path / "callgate", settings, {PAYER: bought(way)})
+        registered = way is REGISTERED
+        pbx = Pbx(
+            processes,
+            tmp_path / "pbx",
+            address,
+            NOBODY if registered else service.address(),
+            # As its trunk it trusts callgate; from those who are registered it wants a password.
+            trusting=way is TRUNK,
+            within=registered,
+        )
         service.start()
-        return service
+        if registered:
+            service.until(
+                "it is registered at the PBX",
+                lambda: service.metric("callgate_registrations_elsewhere", state="registered") == 1,
+            )
+        return service, pbx
 
-    return started
+    return met
 
 
 def bought(way: Way, **limits: str) -> Tariff:
@@ -73,25 +101,16 @@ def bought(way: Way, **limits: str) -> Tariff:
     return Tariff(limits, accounts=(way.user,), account=way.account)
 
 
-def pbx_of(net: Net) -> Address:
-    return net.host(PBX), net.sip_port
-
-
-@pytest.mark.parametrize("way", [TRUNK, THROUGH], ids=["trunk", "through"])
+@pytest.mark.parametrize("way", [TRUNK, REGISTERED, THROUGH], ids=["trunk", "registered", "through"])
 @pytest.mark.parametrize(("kind", "theirs"), [("baresip", "linphone"), ("linphone", "baresip")])
 def test_a_softphone_and_extensions(
-    start: Callable[[Way], Callgate],
-    net: Net,
-    processes: Processes,
+    meet: Callable[[Way], tuple[Callgate, Pbx]],
     softphones: Softphones,
-    tmp_path: Path,
     way: Way,
     kind: Kind,
     theirs: Kind,
 ) -> None:
-    callgate = start(way)
-    # As its trunk it trusts callgate; from those who are registered it wants a password.
-    pbx = Pbx(processes, tmp_path / "pbx", pbx_of(net), callgate.address(), trusting=way is TRUNK)
+    callgate, pbx = meet(way)
     phone = softphones.start(kind, way.user, callgate.address(), domain=way.domain, password=way.password)
     one, other = (
         softphones.start(theirs, extension, pbx.address, domain=PBX_DOMAIN, password=PBX_PASSWORD)
@@ -144,6 +163,9 @@ def test_a_softphone_and_extensions(
     ]
     assert {record["outcome"] for record in callgate.records()} == {"success"}
     assert {tuple(record["payers"]) for record in callgate.records()} == {(PAYER,)}
+    if way is REGISTERED:
+        # Three INVITEs, hold and back, the softphone's BYE and that of the cut.
+        assert callgate.metric("callgate_challenges_answered_total") >= 7
     assert callgate.metric("callgate_internal_errors_total") == 0, callgate.running.tail(60)
 
 
