@@ -47,13 +47,15 @@ class Pbx:
         *,
         within: bool = False,
         trusting: bool = False,
+        udp_only: bool = False,
         algorithm: str = "MD5",
         expires_min: int = 1,
         trunk: str = "",
         registers: Mapping[str, str] | None = None,
     ) -> None:
-        """`within`: it challenges requests in a dialog, too. `trusting`: it never challenges calls. `registers`: the
-        row of an account it registers elsewhere itself (`uacreg` of its module uac)."""
+        """`within`: it challenges requests in a dialog, too. `trusting`: it never challenges calls. `udp_only`: it
+        takes no TCP. `registers`: the row of an account it registers elsewhere itself (`uacreg` of its module uac).
+        """
         self.address = address
         folder.mkdir(exist_ok=True)
         self._control = folder / "pbx.ctl"
@@ -79,7 +81,7 @@ class Pbx:
         argv += ["-P", str(folder / "pbx.pid")]
         argv += [
             option
-            for name, on in (("WITHIN", within), ("TRUSTING", trusting))
+            for name, on in (("WITHIN", within), ("TRUSTING", trusting), ("UDP_ONLY", udp_only))
             if on
             for option in ("-A", name)
         ]

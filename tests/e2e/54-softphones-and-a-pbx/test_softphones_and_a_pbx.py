@@ -84,6 +84,8 @@ def meet(
             # As its trunk it trusts callgate; from those who are registered it wants a password.
             trusting=way is TRUNK,
             within=registered,
+            # A REFER of over 1,300 bytes would go by TCP, and a NOTIFY by UDP overtake the 202 to it (tests/interop).
+            udp_only=True,
         )
         service.start()
         if registered:
