@@ -233,7 +233,7 @@ def _is_over(context: Context) -> bool:
     call, dialog = context.call_of_dialog, context.dialog
     if not context.invite or call is None or dialog is None:
         return False
-    return call.state >= CallState.CUTTING or dialog.over or dialog not in call.dialogs
+    return call.state >= CallState.CUTTING or dialog.over
 
 
 def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:

@@ -84,6 +84,11 @@ def on_request(
         else:
             core.answer(txn, 481, "Call/Transaction Does Not Exist", now)
         return
+    if method == "INVITE" and not dialog.confirmed:
+        # RFC 3261 §14.1 forbids it until the first INVITE is answered, and §14.2 has the other end refuse it. An end
+        # that took it all the same, and then refused the first one, would be in a call that nobody admitted.
+        core.answer(txn, 491, "Request Pending", now)
+        return
     target = _towards(core, call, dialog, request, from_caller)
     context = Context(txn, request, source)
     context.call_of_dialog, context.dialog, context.from_caller = call, dialog, from_caller

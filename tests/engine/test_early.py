@@ -103,3 +103,19 @@ def test_a_callee_that_makes_up_dialogs_fills_no_memory(world: World) -> None:
     mobile.answer(at_mobile, 200, "OK", "real")
     assert caller.statuses()[-1] == 200
     assert call.dialogs[-1].confirmed
+
+
+def test_a_second_invite_waits_for_the_answer_to_the_first(world: World) -> None:
+    """RFC 3261 §14.1. A callee that takes it and refuses the first one would be in a call that nobody admitted."""
+    caller, desk, mobile, at_desk, _ = two_ring(world)
+    _, from_desk, _ = responses(caller)
+    caller.within("INVITE", from_desk, 2)
+    assert caller.statuses() == [491]
+    desk.back("INVITE", at_desk, "d", 7)
+    assert desk.statuses() == [491]
+    assert not mobile.got()
+    desk.answer(at_desk, 200, "OK", "d")
+    [ok] = [one for one in responses(caller) if one.status == 200]
+    caller.within("ACK", ok, 1)
+    caller.within("INVITE", ok, 3)
+    assert "INVITE" in [each.method for each in desk.requests()]
