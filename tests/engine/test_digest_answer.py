@@ -9,6 +9,7 @@ import pytest
 
 from proxy.engine.digest import ALGORITHMS, answer
 from proxy.sip.headers import parse_auth
+from tests.tools import cannot_run
 
 # RFC 7616 §3.9.1: one nonce, one client nonce, two algorithms.
 RFC_NONCE = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
@@ -46,8 +47,9 @@ def test_the_client_answers_as_in_rfc_7616_section_3_9_1(algorithm: str, respons
     }
 
 
-@pytest.mark.skipif("SHA-512-256" not in ALGORITHMS, reason="this OpenSSL has no SHA-512/256")
 def test_the_client_answers_with_sha_512_256_and_names_beyond_ascii() -> None:
+    if "SHA-512-256" not in ALGORITHMS:
+        cannot_run("this OpenSSL has no SHA-512/256")
     # The response printed in RFC 7616 §3.9.2 was made with SHA-512 cut to 256 bits, which is another function (it has
     # other initial values). So that one shows the formula to be the RFC's, and the real SHA-512/256 gives the response.
     user, realm, password = "Jäsøn Doe", "api@example.org", "Secret, or not?"
