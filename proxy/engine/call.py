@@ -168,6 +168,10 @@ class Call:
                 return dialog
         return None
 
+    def has_lost(self, dialog: Dialog) -> bool:
+        """The dialog is over, or was early and its branch failed: what waited meanwhile goes out in it no more."""
+        return self.state >= CallState.CUTTING or dialog.over or dialog not in self.dialogs
+
 
 class Handover:
     """One call's legs, lent to the call that takes its place and handed to it at its answer (replaces.py)."""

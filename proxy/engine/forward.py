@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.engine import cseq
 from proxy.engine.breadth import share_out
-from proxy.engine.call import CallState
 from proxy.engine.cseq import Renumbering
 from proxy.engine.finding import find
 from proxy.engine.flowtoken import both_sides
@@ -217,7 +216,9 @@ def _resolved(core: Core, branch: Branch, ways: Sequence[Flow], now: float) -> N
     if branch.context is None or branch.done:
         return
     target = branch.target
-    if _is_over(branch.context):
+    call, dialog = branch.context.call_of_dialog, branch.context.dialog
+    if branch.context.invite and call is not None and dialog is not None and call.has_lost(dialog):
+        # A re-INVITE would begin a call that nobody admitted.
         core.timers.after(0.0, core.on_branch_failed, branch, 481, now)
         return
     if target.found(ways) and target.flow is not None and not branch.cancel_wanted:
@@ -226,14 +227,6 @@ def _resolved(core: Core, branch: Branch, ways: Sequence[Flow], now: float) -> N
     # RFC 3261 §16.9: no way to send it is a 503 from that branch. Told by the timer and not from here, so that a
     # branch never fails while its group is still being started.
     core.timers.after(0.0, core.on_branch_failed, branch, 487 if branch.cancel_wanted else 503, now)
-
-
-def _is_over(context: Context) -> bool:
-    """A re-INVITE whose dialog ended while its target was looked up: it would begin a call that nobody admitted."""
-    call, dialog = context.call_of_dialog, context.dialog
-    if not context.invite or call is None or dialog is None:
-        return False
-    return call.state >= CallState.CUTTING or dialog.over
 
 
 def _send(core: Core, branch: Branch, flow: Flow, now: float) -> None:

@@ -186,10 +186,10 @@ def go_on(core: Core, held: Held, now: float) -> None:
     assert call is not None
     assert context is not None
     assert target is not None
+    assert context.dialog is not None
     if context.cancelled:
         core.answer(context.txn, 487, "Request Terminated", now)
-    elif call.state >= CallState.CUTTING or context.dialog not in call.dialogs:
-        # It ended meanwhile, or its early dialog did.
+    elif call.has_lost(context.dialog):
         core.answer(context.txn, 481, "Call/Transaction Does Not Exist", now)
     else:
         _send(core, context, target, now)

@@ -210,7 +210,7 @@ def hold_request(core: Core, call: Call, context: Context, target: Target) -> bo
     """A request within a dialog. False: it goes on now."""
     media = context.media = call.media
     request, dialog = context.request, context.dialog
-    if media is None or dialog is None or not describes(request):
+    if media is None or dialog is None or request.method == "BYE" or not describes(request):
         return False
     held = Held(media, request)
     held.call, held.context, held.target = call, context, target

@@ -9,7 +9,7 @@ import pytest
 from policies.lease import Outcome
 from proxy.engine.effects import AskMedia
 from proxy.engine.events import FlowFailed, Hangup, MediaAnswered
-from proxy.sip.message import Request
+from proxy.sip.message import Request, Response
 from tests.engine.relaying import NUMBER, RELAY, Scene
 from tests.engine.world import CALLGATE, Phone, World, set_up
 
@@ -224,6 +224,26 @@ def test_a_call_that_ends_while_its_reinvite_is_held(scene: Scene) -> None:
     assert 481 in scene.alice.statuses()
     assert not scene.far.got()
     assert scene.ended == 1
+
+
+@pytest.mark.parametrize("body", ["", "v=0 farewell"])
+def test_one_of_two_dialogs_that_ends_while_its_reinvite_is_held(scene: Scene, body: str) -> None:
+    """Two callees answered. The end of one waits for nothing, whatever it carries, and what was held for it is told."""
+    scene.invite("v=0 alice")
+    scene.relay()
+    invite = scene.request(scene.far)
+    for tag in ("b", "c"):
+        scene.reply(scene.far, invite, "200 OK", f"v=0 {tag}", tag)
+        scene.relay()
+    [ok] = [one for one in scene.alice.got() if isinstance(one, Response) and one.to_tag == "b"]
+    scene.within("INVITE", ok, 2, "v=0 again")
+    scene.back(scene.far, invite, "BYE", 1, body)
+    assert scene.request(scene.alice).method == "BYE"
+    scene.far.got()
+    scene.relay()
+    assert 481 in scene.alice.statuses()
+    assert not scene.far.got()
+    assert scene.ended == 0, "the other one talks on"
 
 
 def test_a_failed_call_ends_its_media(scene: Scene) -> None:
