@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from load.processes import Child, Processes, wait_until
 from tests.e2e.net import PATIENCE_S, Address, listening
@@ -33,6 +34,12 @@ _COLUMNS = {
     "contact_addr": "string,null",
     "socket": "string,null",
 }
+
+
+def trunk_to(address: Address) -> dict[str, Any]:
+    """A PBX there, as a trunk of callgate's."""
+    host, port = address
+    return {"targets": [f"sip:{host}:{port}"], "from": [f"{host}/32"]}
 
 
 class Pbx:

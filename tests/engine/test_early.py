@@ -111,11 +111,12 @@ def test_a_second_invite_waits_for_the_answer_to_the_first(world: World) -> None
     _, from_desk, _ = responses(caller)
     caller.within("INVITE", from_desk, 2)
     assert caller.statuses() == [491]
+    assert not desk.got()
     desk.back("INVITE", at_desk, "d", 7)
-    assert desk.statuses() == [491]
+    assert desk.statuses() == [491], "and no INVITE"
     assert not mobile.got()
     desk.answer(at_desk, 200, "OK", "d")
     [ok] = [one for one in responses(caller) if one.status == 200]
     caller.within("ACK", ok, 1)
     caller.within("INVITE", ok, 3)
-    assert "INVITE" in [each.method for each in desk.requests()]
+    assert [each.method for each in desk.requests()] == ["ACK", "INVITE"]

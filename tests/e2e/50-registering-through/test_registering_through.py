@@ -9,7 +9,7 @@ import pytest
 
 from load.processes import Processes
 from tests.e2e.net import TRANSPORTS, Net, Transport
-from tests.e2e.pbx import DOMAIN, PASSWORD, Pbx
+from tests.e2e.pbx import DOMAIN, PASSWORD, Pbx, trunk_to
 from tests.e2e.phone import Phone, challenges, credentials, final
 from tests.e2e.service import Callgate, Tariff, settings_of
 from tests.e2e.sipp import Message
@@ -37,10 +37,7 @@ def pbx(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pbx]:
 def callgate(net: Net, redis: PrivateRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callgate]:
     settings = settings_of(net, redis.url, host=60)
     settings["domains"].append(DOMAIN)
-    settings["trunks"]["pbx"] = {
-        "targets": [f"sip:{net.host(PBX)}:{net.sip_port}"],
-        "from": [f"{net.host(PBX)}/32"],
-    }
+    settings["trunks"]["pbx"] = trunk_to((net.host(PBX), net.sip_port))
     with Processes() as processes:
         service = Callgate(processes, tmp_path_factory.mktemp("through"), settings, BOUGHT)
         service.start()

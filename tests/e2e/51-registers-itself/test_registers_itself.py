@@ -13,7 +13,7 @@ import pytest
 
 from load.processes import Processes
 from tests.e2e.net import PATIENCE_S, Net
-from tests.e2e.pbx import DOMAIN, Pbx
+from tests.e2e.pbx import DOMAIN, Pbx, trunk_to
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
 from tests.e2e.phone import Phone, final, register
 from tests.e2e.service import DOMAIN as OWN
@@ -58,10 +58,7 @@ def pbx(request: pytest.FixtureRequest, net: Net, tmp_path_factory: pytest.TempP
 
 def settings_at(net: Net, url: str, host: int) -> dict[str, Any]:
     settings = settings_of(net, url, host=host)
-    settings["trunks"]["pbx"] = {
-        "targets": [f"sip:{net.host(PBX)}:{net.sip_port}"],
-        "from": [f"{net.host(PBX)}/32"],
-    }
+    settings["trunks"]["pbx"] = trunk_to((net.host(PBX), net.sip_port))
     settings["store"]["lease"] = "2s"
     return settings
 

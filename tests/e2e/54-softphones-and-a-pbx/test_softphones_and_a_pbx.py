@@ -17,17 +17,15 @@ from load.processes import Processes
 from tests.e2e.net import Net
 from tests.e2e.pbx import DOMAIN as PBX_DOMAIN
 from tests.e2e.pbx import PASSWORD as PBX_PASSWORD
-from tests.e2e.pbx import Pbx
+from tests.e2e.pbx import Pbx, trunk_to
 from tests.e2e.service import DOMAIN, PASSWORD, Callgate, Tariff, settings_of
 from tests.e2e.softphone import Softphone
 from tests.e2e.softphones import Kind, Softphones
 from tests.redis import PrivateRedis
 
-CALLGATE, PBX = 73, 74
+CALLGATE, PBX, OUTSIDE = 73, 74, 75
 ONE, OTHER = "4930", "4931"
 """Two extensions."""
-NOBODY = ("127.0.0.1", 9)
-"""Who the PBX trusts and sends other numbers to when that is not callgate."""
 PAYER = "calls-extensions"
 REASON = 'SIP ;cause=402 ;text="call_duration reached"'
 
@@ -69,10 +67,7 @@ def meet(
         if way is THROUGH:
             settings["domains"].append(PBX_DOMAIN)
         address = net.host(PBX), net.sip_port
-        settings["trunks"]["pbx"] = {
-            "targets": [f"sip:{address[0]}:{address[1]}"],
-            "from": [f"{address[0]}/32"],
-        }
+        settings["trunks"]["pbx"] = trunk_to(address)
         settings["routes"].insert(0, {"match": "^493[01]$", "to": "pbx"})
         service = Callgate(processes, tmp_path / "callgate", settings, {PAYER: bought(way)})
         registered = way is REGISTERED
@@ -80,7 +75,8 @@ def meet(
             processes,
             tmp_path / "pbx",
             address,
-            NOBODY if registered else service.address(),
+            # Whom it trusts, and where other numbers are.
+            (net.host(OUTSIDE), net.sip_port) if registered else service.address(),
             # As its trunk it trusts callgate; from those who are registered it wants a password.
             trusting=way is TRUNK,
             within=registered,
