@@ -4,6 +4,11 @@ Nothing in here decides. An event is handled whole (every effect performed) befo
 effects are performed (a send that fails at once) waits its turn in a queue. Between two turns of the loop the engine
 is thus always at rest.
 
+The one thing that leaves later is the 2xx of a call: when what the store is told of its answer has been written to the
+store's connection. Whoever has heard it can then be cut, whatever happens to this process (SPEC §5). Were the process
+killed before, nobody would have heard of the answer: a callee whose 2xx meets no ACK ends the call itself (RFC 3261
+§13.3.1.4), and its repeated 2xx is not passed on by who knows nothing of it.
+
 An exception out of the engine is ours, never a peer's: it is logged with what caused it, counted, and the next event
 goes on. The engine's own state may have lost the one call that broke; the others must not pay for it.
 """
@@ -260,18 +265,29 @@ class Driver:
         sent = self._sent
         performers = self._performers
         remaining = iter(effects)
+        put_off: list[Effect] | None = None
         while True:
             try:
                 for effect in remaining:
-                    if type(effect) is Transmit:
+                    if type(effect) is not Transmit:
+                        performers[type(effect)](effect)
+                        if type(effect) is CallAnswered and put_off is None:
+                            put_off = []
+                            self._when_written(put_off)
+                    elif put_off is None:
                         data = effect.data
                         senders[effect.flow.local](effect.flow, data)
                         sent.count(data)
                     else:
-                        performers[type(effect)](effect)
+                        put_off.append(effect)
                 return
             except Exception:
                 self._report(effect)
+
+    def _when_written(self, effects: list[Effect]) -> None:
+        """Perform these, which may be added later in this turn, when what the store has been told so far is written."""
+        # The link writes at the beginning of the next turn, and the loop itself only at that turn's end.
+        self._loop.call_soon(self._loop.call_soon, self._perform, effects)
 
     def _transmit(self, effect: Transmit) -> None:
         self._senders[effect.flow.local](effect.flow, effect.data)

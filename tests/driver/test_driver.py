@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from types import SimpleNamespace
 from typing import Any, cast, get_args
@@ -54,6 +55,7 @@ from proxy.engine.events import (
 )
 from proxy.engine.record import CallRecord
 from proxy.ops.counters import RegisterResult
+from proxy.sip.flow import Flow
 from tests.driver.scripted import FLOW, World, ask, leg
 from tests.net.tools import run
 
@@ -68,7 +70,6 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
         effects: list[Effect] = [
             Transmit(FLOW, b"1"),
             AskAdmission(one),
-            CallAnswered(one, "{}"),
             HoldLease(one, 2.0, "{}"),
             DialogOver(cast(Any, "left")),
             ReleaseLease(one, Outcome.SUCCESS),
@@ -88,6 +89,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             Unshun("192.0.2.66"),
             Suspicious("scanner", FLOW, "probe"),
             Transmit(FLOW, b"2"),
+            CallAnswered(one, "{}"),
         ]
         assert {type(effect) for effect in effects} | {AskName} == set(get_args(Effect))
         world.engine.answers[Hangup] = lambda event: effects
@@ -95,7 +97,6 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
         assert world.done == [
             ("send", FLOW, b"1"),
             ("admit", one),
-            ("answered", one, "{}"),
             ("hold", one, 2.0, "{}"),
             ("dialog_over", "left"),
             ("release", one, Outcome.SUCCESS),
@@ -113,6 +114,7 @@ def test_every_effect_has_its_performer_and_order_is_kept() -> None:
             ("shun", "192.0.2.66"),
             ("unshun", "192.0.2.66"),
             ("send", FLOW, b"2"),
+            ("answered", one, "{}"),
         ]
         assert world.calls.outcomes["rejected", ""] == 1
 
@@ -132,6 +134,57 @@ def test_an_event_raised_while_performing_waits_its_turn() -> None:
         world.driver.message(b"INVITE", FLOW)
         assert [done[2] for done in world.done] == [b"fail", b"after", b"elsewhere"]
         assert [type(event) for event in world.engine.events] == [MessageIn, FlowFailed]
+
+    run(main())
+
+
+def test_an_answer_leaves_when_the_store_has_been_written_to() -> None:
+    """A limiter writes in the turn after it was told, and uvloop passes that on to the kernel at the turn's end."""
+
+    class Store(World):
+        def __init__(self) -> None:
+            super().__init__()
+            self.end, self.other_end = socket.socketpair()
+            self.other_end.setblocking(False)
+            self.all_sent = asyncio.get_running_loop().create_future()
+
+        async def connect(self) -> None:
+            loop = asyncio.get_running_loop()
+            self.link, _ = await loop.create_connection(asyncio.Protocol, sock=self.end)
+
+        def answered(self, *answer: object) -> None:
+            asyncio.get_running_loop().call_soon(self.link.write, b"answered ")
+
+        def send(self, flow: Flow, data: bytes) -> None:
+            try:
+                self.done.append((self.other_end.recv(100), data))
+            except BlockingIOError:
+                self.done.append((b"", data))
+            if data == b"break":
+                raise RuntimeError("no")
+            if data == b"last":
+                self.all_sent.set_result(None)
+
+    async def main() -> None:
+        world, one = Store(), leg()
+        await world.connect()
+        world.engine.answers[MessageIn] = lambda event: [
+            Transmit(FLOW, b"before"),
+            CallAnswered(one, "{}"),
+            Transmit(FLOW, b"200"),
+            CallAnswered(one, ""),
+            Transmit(FLOW, b"break"),
+            Transmit(FLOW, b"last"),
+        ]
+        with structlog.testing.capture_logs():
+            world.driver.message(b"SIP/2.0 200 OK", FLOW)
+            assert world.done == [(b"", b"before")]
+            await world.all_sent
+        told = b"answered answered "
+        assert world.done == [(b"", b"before"), (told, b"200"), (b"", b"break"), (b"", b"last")]
+        assert world.driver.failures == 1
+        world.link.close()
+        world.other_end.close()
 
     run(main())
 

@@ -5,7 +5,9 @@ their limits still cut them.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.e2e.net import Net
 from tests.limits.budget import BYE_S, EARLY_S, cut_all, cut_times, in_time
 from tests.limits.form import LONG
 from tests.limits.probes import NO_LINES, fails_left, lines_free, talk_left
-from tests.limits.stage import Call, Stage, play_all, rings, seen_in
+from tests.limits.stage import Call, Stage, play, play_all, rings, seen_in
 from tests.limits.system import Bought
 from tests.limits.table import Table
 from tests.limits.under_callgate import under_callgate
@@ -40,6 +42,8 @@ OWN_CUSTOMERS = {
     "shares-taken-up": Bought({"total_duration": f"{3 * TAKEN_UP_S:g}s per 1h"}),
     "drained": Bought({"lines": 2, "success_calls": "4 per 1h"}),
 }
+AT_THE_ANSWER, CALLS_EACH, ANSWERED_S = 3, 3, 6.0
+"""Instances killed there, calls of each, and the call_duration."""
 Times = tuple[float, float]
 pytestmark = pytest.mark.timeout(180)
 
@@ -216,4 +220,44 @@ def test_a_drained_instance_ends_its_calls_and_gives_everything_back(
         "new calls 503, BYE to both, 2 lines free",
         f"new calls {refusal[:3]}, BYE to both, {free} lines free",
         refusal.startswith("503") and free == 2,
+    )
+
+
+@contextmanager
+def _preempts(pid: int) -> Iterator[None]:
+    """A process is halted in the midst of its turn whenever it sends us a message, and goes on when we wait."""
+    before = os.sched_getaffinity(0)
+    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    os.sched_setaffinity(pid, {min(before)})
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_killed_at_the_answer_it_takes_its_calls_up(
+    net: Net, tmp_path_factory: pytest.TempPathFactory, table: Table
+) -> None:
+    """Whoever heard the answer is cut: it leaves when the store's word for it has left."""
+    folder, calls = tmp_path_factory.mktemp("answer"), AT_THE_ANSWER * CALLS_EACH
+    bought = {"answered": Bought({"call_duration": f"{ANSWERED_S:g}s"})}
+    with under_callgate(net, folder, bought, instances=AT_THE_ANSWER, first_host=7, lease_s=30.0) as system:
+
+        async def killed(stage: Stage) -> int:
+            made = []
+            for at, one in enumerate(system.instances):
+                with _preempts(one.service.running.popen.pid):
+                    made += await _up(stage, "answered", CALLS_EACH, at)
+                    one.kill()
+            await asyncio.gather(*(one.start() for one in system.instances))
+            cut = await asyncio.gather(*(call.cut() for call in made), return_exceptions=True)
+            return sum(isinstance(one, Call) for one in cut)
+
+        cut = play(system, killed)
+    table.holds(
+        f"killed at the answer of {calls} calls, started again",
+        f"BYE to both sides of {calls}",
+        f"BYE to both sides of {cut}",
+        cut == calls,
     )
