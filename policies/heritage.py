@@ -26,6 +26,8 @@ BEAT: Final = 0.1
 """Part of a lease between two signs of life."""
 CARE: Final = 0.3
 """Part of a lease for which the dead are left to whoever found them first."""
+NOTED_BATCH: Final = 1_000
+"""Members of a list in one command."""
 
 
 class Inherited:
@@ -138,13 +140,18 @@ class Heritage:
 
     def note(self, payer: Payer) -> None:
         """The payer has leases here."""
-        member = _member(payer)
+        member = _member(payer.limits.mode, payer.limits.payer)
         self._noted.add(member)
         self._write(b"SADD", member)
 
+    def left(self, mode: str, payer: str) -> None:
+        """Our last run had a call of this payer that its list need not name: the store was away."""
+        if not self._looked_back:
+            self._write(b"SADD", _member(mode, payer))
+
     def forget(self, payer: Payer) -> None:
         """It has none any more."""
-        member = _member(payer)
+        member = _member(payer.limits.mode, payer.limits.payer)
         self._noted.discard(member)
         self._write(b"SREM", member)
 
@@ -157,12 +164,11 @@ class Heritage:
         self._store.plain(b"*3\r\n" + keys.bulk(b"DEL") + dialog + keys.bulk(claim), ignored, None)
 
     def on_link_up(self) -> None:
-        """The store answers: the first time, the list of our last run is looked at."""
-        self._look_back()
+        """The store answers."""
         self._say_alive()
 
-    def _look_back(self) -> None:
-        """At the list of our last run; later at those that could not be looked at then."""
+    def look_back(self) -> None:
+        """At the list of our last run, once; later at those that could not be looked at then."""
         ours = _Dead(self._instance, again=True)
         if not self._looked_back:
             self._looked_back = self._go_through(ours)
@@ -170,16 +176,17 @@ class Heritage:
             unseen, self._unseen = self._unseen, []
             self._look_at(ours, unseen)
 
-    def _write(self, command: bytes, member: bytes) -> None:
-        self._store.plain(keys.command(command, self._index, member), ignored, None)
+    def _write(self, command: bytes, *members: bytes) -> None:
+        self._store.plain(keys.command(command, self._index, *members), ignored, None)
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._period, self._tick)
-        self._look_back()
+        self.look_back()
         self._say_alive()
 
     def _say_alive(self) -> None:
         self._store.call(self._beat, self._said, None)
+        self._store.plain(keys.command(b"SCARD", self._index), self._counted, len(self._noted))
         for claim in self._claims.values():
             self._store.plain(keys.command(b"PEXPIRE", claim, self._life_ms), ignored, None)
 
@@ -190,6 +197,14 @@ class Heritage:
                 self._buried.add(name)
                 self._tell(f"the instance {name} is gone; its calls are looked after")
             self._go_through(_Dead(name, again=False))
+
+    def _counted(self, expected: int, reply: Any) -> None:
+        """Our list is too short where the store came back empty, or was not told of whom we got leases while away."""
+        if reply is NO_REPLY or reply >= expected:
+            return
+        noted = list(self._noted)
+        for first in range(0, len(noted), NOTED_BATCH):
+            self._write(b"SADD", *noted[first : first + NOTED_BATCH])
 
     def _go_through(self, dead: _Dead) -> bool:
         """False: the store does not take the question."""
@@ -273,5 +288,5 @@ class Heritage:
         self._store.plain(keys.command(b"DEL", keys.index_key(instance)), ignored, None)
 
 
-def _member(payer: Payer) -> bytes:
-    return f"{payer.limits.mode} {payer.limits.payer}".encode()
+def _member(mode: str, payer: str) -> bytes:
+    return f"{mode} {payer}".encode()

@@ -82,13 +82,22 @@ class Limiter:
         self._loop = asyncio.get_running_loop()
         self._link = store_of(url, scripts, counters, self, deadline_s=deadline_s)
         self._spool = Spool(spool_path, spool_size_max, counters)
-        self._settlement = Settlement(
-            self._link, self._spool, self._heads, counters, self._planned, self._lost, tell
-        )
         self.turns = Turns(self._link, scripts, user.on_turn)
         self.places = Places(self._link, scripts, user.on_place)
         self._heritage = Heritage(
             self._link, scripts, counters, user, self._asker, instance, lease_s=lease_s, tell=tell
+        )
+        self._settlement = Settlement(
+            self._link,
+            self._spool,
+            self._heads,
+            counters,
+            self._planned,
+            self._lost,
+            tell,
+            # Of a call that our last run left the spool may know more than the store.
+            left=self._heritage.left,
+            passed=self._heritage.look_back,
         )
         self._renewal = Renewal(
             self._link,
@@ -303,7 +312,7 @@ class Limiter:
         self._planned(over[0].payer, reply)
 
     def _untold_yet(self, held: Held) -> None:
-        """Its answer goes by the spool, which a later run settles too; what others need to end the call does not."""
+        """Its answer goes by the spool, for a later run of ours; others are told when the store is back."""
         held.told = False
         self._untold[held.leg.lease] = held
 

@@ -47,7 +47,11 @@ class Settlement:
         planned: Callable[[Payer, Sequence[int]], None],
         lost: Callable[[Held], None],
         tell: Callable[[str], None],
+        left: Callable[[str, str], None],
+        passed: Callable[[], None],
     ) -> None:
+        """`left`: told the mode and payer of a call that went on by what the spool says. `passed`: told when all that
+        waits has been tried once since the store answers."""
         self._store = store
         self._spool = spool
         self._head = heads.late
@@ -55,6 +59,8 @@ class Settlement:
         self._planned = planned
         self._lost = lost
         self._tell = tell
+        self._left = left
+        self._passed = passed
         self._clock = asyncio.get_running_loop().time
         self._recent: deque[tuple[float, _Over]] | None = deque() if store.replaceable else None
         """What the store has counted, and when, for RETOLD_S."""
@@ -121,6 +127,8 @@ class Settlement:
     def on_link_up(self) -> None:
         """The store answers, or another one in its place."""
         self.replay()
+        if not self._awaited:
+            self._passed()
         if self._recent:
             since = self._clock() - RETOLD_S
             idle = not self._retold
@@ -154,6 +162,7 @@ class Settlement:
             ended_at=ended_at + offset if outcome is not None else None,
             unheard=leg.unbacked,
             admitted_at=held.admitted_at + offset if held.admitted_at is not None else None,
+            dialog=held.dialog if outcome is None else "",
         )
         if not self._spool.append(belated):
             self._tell("ALARM: an outcome is lost, the spool is full or its disk failed")
@@ -173,11 +182,16 @@ class Settlement:
         self._awaited -= 1
         if reply is not NO_REPLY:
             self._settled.append(one)
+            if one.belated.outcome == _ANSWERED:
+                self._left(one.belated.mode, one.belated.payer)
         if self._awaited:
             return
         settled, self._settled = self._settled, []
         if settled:
             self._spool.done(settled)
+        if not self._next:
+            self._passed()
+        if settled:
             self.replay()
 
 
@@ -218,7 +232,7 @@ def _packed(head: bytes, belated: Belated) -> bytes:
                 now - belated.ended_at if belated.ended_at is not None else 0.0,
                 belated.unheard,
                 now - belated.admitted_at if belated.admitted_at is not None else None,
-                "",
+                belated.dialog,
             ),
         )
     )

@@ -15,15 +15,15 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from policies.account import Direction
 from policies.counters import StoreCounters
 
-RECORD_SIZE_MAX: Final = 2048
-"""Bytes of one record at most; names are 64 letters long at most, so the longest has some 1,000."""
+RECORD_SIZE_MAX: Final = 4096
+"""Bytes of one record at most; names are 64 letters long at most, so the longest has some 1,000 and its dialog."""
 
 
 class SpoolError(Exception):
@@ -49,6 +49,8 @@ class Belated:
     """The store may never have heard of the lease."""
     admitted_at: float | None = None
     """Unix seconds at which the store's word for the lease came; None = it did not."""
+    dialog: str = ""
+    """When the call went on: what another run needs to end it."""
 
 
 class Waiting(NamedTuple):
@@ -92,6 +94,9 @@ class Spool:
     def append(self, belated: Belated) -> bool:
         """Write one down. False: the spool is full or the disk failed, the outcome is lost, and the counter says so."""
         line = _line(belated)
+        if len(line) > RECORD_SIZE_MAX and belated.dialog:
+            # Very long Contacts or routes. What happened counts for more than that a later run may end the call.
+            line = _line(replace(belated, dialog=""))
         full = len(line) > RECORD_SIZE_MAX or self._size + len(line) > self._size_max
         if full or not self._written(line):
             self._counters.spool_dropped += 1

@@ -57,14 +57,17 @@ if news then
     local until_ = what == 'lives' and now + ttl or tonumber(expires)
     call('ZADD', talks and talking or pending, until_, lease)
     due = math.min(due, until_)
-    if talks and ARGV[11] ~= '' then call('SET', KEYS[8], ARGV[11], 'PX', 172800000) end
     if talks then home = talking_out + talking_in == 0 and instance or home ~= instance and -1 or instance end
   elseif unheard or not over then
     call('ZADD', KEYS[6], over and now or upto, (over and 'x' or 3 + own) .. lease)
     call('PEXPIRE', KEYS[6], 86400000)
   end
 -- @include talking
-  if over then call('DEL', KEYS[8]) end
+  if over then
+    call('DEL', KEYS[8])
+  elseif talks and ARGV[11] ~= '' then
+    call('SET', KEYS[8], ARGV[11], 'PX', 172800000)
+  end
   dirty, moved = true, true
 end
 -- @include exhaustion

@@ -44,6 +44,7 @@ OWN_CUSTOMERS = {
 }
 AT_THE_ANSWER, CALLS_EACH, ANSWERED_S = 3, 3, 6.0
 """Instances killed there, calls of each, and the call_duration."""
+UNTOLD_S = 6.0
 Times = tuple[float, float]
 pytestmark = pytest.mark.timeout(180)
 
@@ -260,4 +261,35 @@ def test_killed_at_the_answer_it_takes_its_calls_up(
         f"BYE to both sides of {calls}",
         f"BYE to both sides of {cut}",
         cut == calls,
+    )
+
+
+def test_killed_while_the_store_is_gone_it_takes_up_what_was_answered_meanwhile(
+    net: Net, tmp_path_factory: pytest.TempPathFactory, table: Table
+) -> None:
+    """Its spool tells of the answer, and how to end the call."""
+    folder = tmp_path_factory.mktemp("untold")
+    bought = {"untold": Bought({"call_duration": f"{UNTOLD_S:g}s"})}
+
+    async def killed(stage: Stage) -> Times:
+        one, store = stage.system.instances[0], stage.system.store
+        call = stage.call("untold", rings)
+        await call.caller.hears(180)
+        store.is_gone()
+        call.callee.answer()
+        await call.talks()
+        one.kill()
+        store.is_back()
+        await one.start()
+        return cut_times(await call.cut(), UNTOLD_S)
+
+    with under_callgate(
+        net, folder, bought, instances=1, first_host=7, lease_s=30.0, deadline="300ms"
+    ) as system:
+        first, last = play(system, killed)
+    table.holds(
+        "killed while the store is gone, started again",
+        f"BYE to both within 1.0 s of {UNTOLD_S:g} s",
+        f"BYE to both from {first:+.2f} to {last:+.2f} s",
+        in_time(first, last),
     )

@@ -13,6 +13,7 @@ from redis import Redis
 from policies import keys, notices
 from policies.account import Limits, Mode
 from policies.lease import Leg, Outcome
+from policies.settlement import REPLAY_BATCH
 from policies.verdicts import Admitted
 from tests.policies.limited import DAY, Bench, bench, leg
 from tests.policies.linked import until
@@ -180,6 +181,85 @@ def test_started_again_it_finds_what_it_left(
             b.limiter.hold(taken, 5.0, call.dialog)
             b.limiter.release(taken, Outcome.SUCCESS)
             await until(lambda: b.lines() == {})
+
+    run(first_life)
+    run(second_life)
+
+
+@pytest.mark.parametrize("calls", [1, 3 * REPLAY_BATCH])
+def test_started_again_it_finds_what_was_answered_while_the_store_was_away(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path, calls: int
+) -> None:
+    """Its spool is settled first, however long it is: to the store these were attempts, which died with it."""
+    payer = limits(fail=limit("fail_calls", calls + 1, DAY))
+    legs = [leg(payer, lease=f"00000001-{number}") for number in range(calls)]
+
+    async def first_life() -> None:
+        async with bench(redis_server, tmp_path) as b:
+            for one in legs:
+                await b.admit(one)
+            await b.away()
+            for one in legs:
+                b.limiter.answered(one, f"dialog of {one.lease}")
+
+    async def second_life() -> None:
+        async with bench(redis_server, tmp_path, known={("alice", "gateway"): payer}) as b:
+            await until(lambda: len(b.user.inherited) == calls)
+            found = {(call.lease, call.dialog, call.held) for call in b.user.inherited}
+            assert found == {(one.lease, f"dialog of {one.lease}", True) for one in legs}
+            usage = await b.limiter.payers.usage(payer)
+            assert usage.fail_calls.used == 0
+
+    run(first_life)
+    run(second_life)
+
+
+def test_started_again_it_finds_what_came_and_was_answered_while_the_store_was_away(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    """The store had never heard of the call, nor that its payer has one here."""
+    payer = limits(total=limit("total_duration", 100_000, DAY))
+
+    async def first_life() -> None:
+        async with bench(redis_server, tmp_path, admits=True) as b:
+            await b.away()
+            one = leg(payer, lease="00000001-1")
+            b.limiter.admit(one)
+            await until(lambda: one.lease in b.user.verdicts)
+            b.limiter.answered(one, "dialog")
+
+    async def second_life() -> None:
+        async with bench(redis_server, tmp_path, known={("alice", "gateway"): payer}) as b:
+            await until(lambda: len(b.user.inherited) == 1)
+            [call] = b.user.inherited
+            assert (call.lease, call.dialog, call.held) == ("00000001-1", "dialog", False)
+            assert call.exhausts_in == pytest.approx(100, abs=2)
+
+    run(first_life)
+    run(second_life)
+
+
+@pytest.mark.parametrize("how", ["came back empty", "was emptied"])
+def test_a_store_without_what_it_held_knows_again_whose_calls_are_to_be_looked_after(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path, how: str
+) -> None:
+    async def first_life() -> None:
+        async with bench(redis_server, tmp_path, lease_s=2) as b:
+            one = leg(BUDGET, lease="00000001-1")
+            await talks(b, one)
+            if how == "came back empty":
+                await b.away()
+            redis_client.flushall()
+            if how == "came back empty":
+                await b.back()
+            await until(lambda: b.lines() == {"to": [one.lease]})
+            await until(lambda: redis_client.exists(keys.index_key("00000001")) == 1)
+
+    async def second_life() -> None:
+        known: dict[tuple[str, Mode], Limits] = {("alice", "gateway"): BUDGET}
+        async with bench(redis_server, tmp_path, lease_s=2, known=known) as b:
+            await until(lambda: len(b.user.inherited) == 1)
+            assert b.user.inherited[0].dialog == "dialog"
 
     run(first_life)
     run(second_life)

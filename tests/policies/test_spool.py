@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_what_is_written_is_read_back_whole_and_in_order(path: Path) -> None:
     assert leases(spool) == ["c", "d"]
     spool.done(spool.first(2))
     assert (len(spool), counters.spool_bytes, path.stat().st_size) == (0, 0, 0)
+    spool.close()
+
+
+def test_a_dialog_that_is_too_long_is_left_out_and_the_outcome_is_not(path: Path) -> None:
+    counters = StoreCounters()
+    spool = Spool(path, SIZE, counters)
+    short, long = (replace(belated("a"), outcome="answered", dialog=size * "d") for size in (1_000, 5_000))
+    assert spool.append(short)
+    assert spool.append(long)
+    assert [one.belated for one in spool.first(2)] == [short, replace(long, dialog="")]
+    assert counters.spool_dropped == 0
     spool.close()
 
 
