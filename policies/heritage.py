@@ -92,16 +92,19 @@ class Heritage:
         heir: Heir,
         asker: Asker,
         instance: str,
+        run: str,
         *,
         lease_s: float,
         tell: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._inherit = keys.evalsha(scripts.inherit, 5)
+        self._inherit = keys.evalsha(scripts.inherit, 6)
         self._counters = counters
         self._heir = heir
         self._asker = asker
         self._instance = instance
+        self._since = keys.bulk(f"{instance}{run}".encode() if run else b"")
+        """What leases of this run begin with."""
         self._index = keys.index_key(instance)
         self._period = BEAT * lease_s
         self._tell = tell
@@ -221,8 +224,7 @@ class Heritage:
         for member in members:
             mode, _, payer = member.decode().partition(" ")
             limits = self._heir.limits_of_payer(payer, cast(Mode, mode))
-            # Calls that we have by now could not be told from what our last run has left.
-            if limits is None or (dead.again and member in self._noted):
+            if limits is None:
                 continue
             packed = b"".join(
                 (
@@ -232,6 +234,7 @@ class Heritage:
                     self._asker.life,
                     keys.bulk(dead.instance.encode()),
                     keys.number(int(dead.again)),
+                    self._since if dead.again else keys.bulk(b""),
                 )
             )
             if self._store.call(packed, self._found, (dead, limits, member)):

@@ -275,6 +275,7 @@ class Server:
             self._store_counters,
             url=url,
             instance=self._name,
+            run=self.engine.core.instance,
             deadline_s=store.deadline,
             lease_s=store.lease,
             nonce_life_s=config.auth.nonce_life,

@@ -93,7 +93,7 @@ def _call(core: Core, txn: ServerTransaction, caller: Caller, callee: Callee, no
     hears = txn.flow
     peer = Peer(hears, request.from_tag, from_line, raw_value(request, "contact"), upstream, caller.trunk)
     peer.cseq = request.cseq
-    call = Call(core.name + core.ids.tag(), request.call_id, peer, record, txn)
+    call = Call(core.ours + core.ids.tag(), request.call_id, peer, record, txn)
     call.caller_account = account
     call.caller_trunk = caller.trunk
     call.callee_account = callee.account

@@ -78,7 +78,6 @@ class Core:
         "health",
         "ids",
         "instance",
-        "name",
         "natted",
         "on_ack_overdue",
         "on_branch_failed",
@@ -91,6 +90,7 @@ class Core:
         "on_replan",
         "on_timer_c",
         "on_unanswered",
+        "ours",
         "out",
         "overloaded",
         "pings",
@@ -143,8 +143,9 @@ class Core:
     ) -> None:
         self.timers = timers
         self.instance = instance
-        self.name = name
         """Names this process, new at each start: the numbers of connections belong to it."""
+        self.ours = name + instance
+        """What the tokens of our calls begin with, and so their leases: whose they are, and of which start."""
         self.digest = digest
         self.sources = Sources()
         """Who registered from which flow through this process."""

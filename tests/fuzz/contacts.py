@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxy.engine.bindings import Binding, to_record
 from proxy.sip.flow import Flow
-from tests.fuzz.service import WALL
+from tests.fuzz.service import INSTANCE, WALL
 
 
 def bindings(flows: Sequence[Flow], c: int) -> list[str]:
@@ -34,6 +34,6 @@ def _record(uri: str, flow: Flow, q: int) -> str:
             conn=flow.conn,
             local_host="192.0.2.1",
             local_port=5060,
-            instance="here" if q == 1000 else "there",
+            instance=INSTANCE if q == 1000 else "there",
         )
     )

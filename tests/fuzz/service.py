@@ -11,6 +11,8 @@ from config.tariffs import Plan, Subscriber
 from policies.catalog import build
 from proxy.engine.snapshot import Snapshot
 
+INSTANCE = "00c0ffee"
+"""As the engine is called in this run: hexadecimal, as the server has it."""
 WALL = 1_785_000_000.0
 """2026-07-25T17:20:00Z: the plans below start and end in the minutes after it."""
 PLANS: dict[str, Any] = {

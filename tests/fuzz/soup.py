@@ -51,7 +51,7 @@ from proxy.engine.record import CallRecord
 from proxy.sip.flow import Flow, FlowTable, Local
 from proxy.sip.message import ErrorKind, ParseError, Request, Response
 from proxy.sip.parse import parse
-from tests.fuzz.service import WALL, snapshot
+from tests.fuzz.service import INSTANCE, WALL, snapshot
 
 
 class Watched(dict[str, Call]):
@@ -76,7 +76,7 @@ class Soup:
         self.tcp = FlowTable(Local("TCP", "192.0.2.1", 5060, 4))
         tables = [self.udp, self.tcp]
         first = snapshot(0, on_store_failure)
-        self.engine = Engine(first, tables, random.Random(1), "here", b"secret")
+        self.engine = Engine(first, tables, random.Random(1), INSTANCE, b"secret")
         self.core = self.engine.core
         self.core.wall_offset = WALL
         self.core.calls = self.calls = Watched()

@@ -192,10 +192,12 @@ async def bench_at(
     deadline_s: float = 0.5,
     lease_s: float = 30.0,
     instance: str = "00000001",
+    run: str = "",
     spool_size_max: int = 1 << 20,
     known: dict[tuple[str, Mode], Limits] | None = None,
+    up: bool = True,
 ) -> AsyncIterator[Bench]:
-    """On a store of any kind."""
+    """On a store of any kind. `up`: not before it answers."""
     user, counters, told = user or User(admits=admits), StoreCounters(), list[str]()
     user.known = known or {}
     limiter = Limiter(
@@ -203,6 +205,7 @@ async def bench_at(
         counters,
         url=url,
         instance=instance,
+        run=run,
         deadline_s=deadline_s,
         lease_s=lease_s,
         contacts_max=2,
@@ -213,7 +216,7 @@ async def bench_at(
     limiter.start()
     made = Bench(limiter, user, proxy, counters, admin)
     made.told = told
-    await until(lambda: limiter.up)
+    await until(lambda: limiter.up or not up)
     try:
         yield made
     finally:

@@ -158,8 +158,9 @@ class Payer:
         windows = {name: (reply[3 + 2 * at], reply[4 + 2 * at]) for at, name in enumerate(names)}
         return {**windows, "counts": tuple(reply[9:13]), "calls": calls}
 
-    def inherit(self, instance: str, *, again: bool) -> Found:
-        reply = self._run(SCRIPTS.inherit, self._keys(), (instance.encode(), b"1" if again else b"0"))
+    def inherit(self, instance: str, *, again: bool, since: str = "") -> Found:
+        asked = (instance.encode(), b"1" if again else b"0", since.encode())
+        reply = self._run(SCRIPTS.inherit, self._keys(), asked)
         calls = [
             (kind.decode(), "out" if own == 1 else "in", lease.decode(), dialog.decode())
             for kind, own, lease, dialog in zip(*(reply[4 + at :: 4] for at in range(4)), strict=True)

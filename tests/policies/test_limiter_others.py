@@ -15,8 +15,8 @@ from policies.account import Limits, Mode
 from policies.lease import Leg, Outcome
 from policies.settlement import REPLAY_BATCH
 from policies.verdicts import Admitted
-from tests.policies.limited import DAY, Bench, bench, leg
-from tests.policies.linked import until
+from tests.policies.limited import DAY, Bench, bench, bench_at, leg
+from tests.policies.linked import proxied, until
 from tests.policies.scripted import limit, limits
 from tests.redis import PrivateRedis
 
@@ -234,6 +234,46 @@ def test_started_again_it_finds_what_came_and_was_answered_while_the_store_was_a
             [call] = b.user.inherited
             assert (call.lease, call.dialog, call.held) == ("00000001-1", "dialog", False)
             assert call.exhausts_in == pytest.approx(100, abs=2)
+
+    run(first_life)
+    run(second_life)
+
+
+def test_started_again_while_the_store_was_away_it_tells_new_calls_from_old_ones(
+    redis_server: PrivateRedis, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Of the same payer: those that came before the store was back are no attempts of a dead run."""
+    payer = limits(fail=limit("fail_calls", 5, DAY))
+    old, rings, talks_now = "00000001oldrun-1", "00000001newrun-1", "00000001newrun-2"
+
+    async def first_life() -> None:
+        async with bench(redis_server, tmp_path, run="oldrun") as b:
+            await talks_on(b, leg(payer, lease=old))
+
+    async def second_life() -> None:
+        known: dict[tuple[str, Mode], Limits] = {("alice", "gateway"): payer}
+        async with proxied(redis_server) as proxy:
+            await proxy.away()
+            async with bench_at(
+                proxy.url,
+                redis_client,
+                tmp_path,
+                proxy=proxy,
+                admits=True,
+                run="newrun",
+                known=known,
+                up=False,
+            ) as b:
+                for lease in (rings, talks_now):
+                    await b.admit(leg(payer, lease=lease))
+                b.limiter.answered(leg(payer, lease=talks_now), "dialog of a new one")
+                await b.back()
+                await until(lambda: len(b.user.inherited) == 1)
+                [call] = b.user.inherited
+                assert (call.lease, call.dialog, call.held) == (old, "dialog", True)
+                await until(lambda: b.lines() == {"po": [rings], "to": [talks_now, old]})
+                usage = await b.limiter.payers.usage(payer)
+                assert usage.fail_calls.used == 0
 
     run(first_life)
     run(second_life)

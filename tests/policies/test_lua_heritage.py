@@ -32,6 +32,18 @@ class TestStartedAgain:
         # It is the same again should it die once more.
         assert payer.inherit(ME, again=True).calls == [("held", "out", ME + "1", "first")]
 
+    def test_what_it_has_taken_since_is_left_alone(self, redis_client: Redis) -> None:
+        payer = Payer(redis_client, limits(lines=9, fail=limit("fail_calls", 9, DAY)))
+        before, now = ME + "run1-", ME + "run2-"
+        talks(payer, before + "1", "first")
+        talks(payer, now + "1", "second")
+        payer.admit(before + "2")
+        payer.admit(now + "2")
+        found = payer.inherit(ME, again=True, since=now)
+        assert (found.calls, found.lasting) == ([("held", "out", before + "1", "first")], 1)
+        assert payer.lines() == 3
+        assert payer.usage()["fail"][1] == 1
+
     def test_a_call_that_is_over_left_no_dialog(self, redis_client: Redis) -> None:
         payer = Payer(redis_client, limits())
         talks(payer, ME + "1")
