@@ -60,3 +60,19 @@ class NoPlan:
     payer: str
     mode: Mode
     valid_until: float
+
+    def of_calls_left(self) -> Limits:
+        """For its calls of a run in which it had one: nothing that could be counted, and no longer in force, so that
+        they end."""
+        return Limits(
+            payer=self.payer,
+            mode=self.mode,
+            call_duration=None,
+            total_duration=None,
+            success_calls=None,
+            fail_calls=None,
+            sip_accounts=None,
+            lines=None,
+            all_workers=False,
+            valid_until=0.0,
+        )

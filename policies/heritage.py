@@ -60,7 +60,7 @@ class Heir(Protocol):
     """Who takes calls up."""
 
     def limits_of_payer(self, payer: str, mode: Mode) -> Limits | None:
-        """What is in force for a payer id; None = nobody we know, or it has no plan."""
+        """What is in force for a payer id; without a plan it is NoPlan.of_calls_left. None = nobody we know."""
 
     def on_inherited(self, call: Inherited) -> None:
         """A call to be taken up."""

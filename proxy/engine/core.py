@@ -16,7 +16,7 @@ from policies.account import Limits, Mode, NoPlan
 from policies.catalog import Account, Trunk
 from policies.payer import Charge, charge
 from policies.reasons import Reason, Row, rows
-from policies.resolve import resolve_payer
+from policies.resolve import owner_and_member, resolve_payer
 from proxy.engine.bindings import Sources
 from proxy.engine.call import Call, Running
 from proxy.engine.counters import EngineCounters
@@ -247,9 +247,12 @@ class Core:
         return found
 
     def limits_of_payer(self, payer: str, mode: Mode, now: float) -> Limits | None:
-        """By the payer's id, as leases know it; None = nobody we know, or it has no plan."""
-        found = resolve_payer(self.snapshot.catalog, payer, mode, now + self.wall_offset)
-        return found if isinstance(found, Limits) else None
+        """By the payer's id, as leases know it, for its calls that were left; None = nobody we know."""
+        catalog = self.snapshot.catalog
+        if owner_and_member(payer)[0] not in catalog.subscribers:
+            return None
+        found = resolve_payer(catalog, payer, mode, now + self.wall_offset)
+        return found if isinstance(found, Limits) else found.of_calls_left()
 
     def is_own(self, host: str, port: int | None) -> bool:
         """Whether a URI's host and port mean this proxy: one of our sockets, or a domain of ours."""

@@ -45,6 +45,8 @@ def _only_cut(core: Core, call: Call, found: Inherited, now: float) -> None:
         leg.released = True
     end = calls.end_of(call.legs)
     ends: list[tuple[float, Reason]] = []
+    if any(leg.limits.valid_until <= now + core.wall_offset for leg in call.legs):
+        ends.append((now, Reason.NO_PLAN))
     if end is not None:
         ends.append((end, Reason.CALL_DURATION))
     if found.exhausts_in is not None:

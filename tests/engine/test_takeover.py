@@ -15,7 +15,7 @@ from proxy.engine.effects import CallAnswered, DialogOver, HoldLease
 from proxy.engine.events import CallInherited, LeaseLost
 from proxy.sip.message import Response
 from tests.engine.test_connections import BOB, Connected, record, registered
-from tests.engine.world import Phone, World, answered, bound, set_up
+from tests.engine.world import SUBSCRIBERS, Phone, World, answered, bound, set_up
 
 HOUR = 3600.0
 
@@ -213,6 +213,30 @@ def test_nobodys_call_is_not_taken_up(world: World, tmp_path: Path) -> None:
     without = World(folder, subscribers="subscribers: {}\n")
     inherit(without, left(world, held=True))
     assert list(without.engine.calls()) == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_whose_plan_has_ended_meanwhile_keeps_no_call(world: World, tmp_path: Path, held: bool) -> None:
+    """As when it ends in the midst of one (replan.py)."""
+    _, _, invite, _ = set_up(world)
+    folder = tmp_path / "ended"
+    folder.mkdir()
+    ended = World(folder, subscribers=SUBSCRIBERS.replace("until: 2027-01-01", "until: 2026-02-01"))
+    found = left(world, held)
+    limits = ended.engine.core.limits_of_payer("alice", "softphone", ended.now)
+    assert limits is not None
+    caller, callee = inherit(
+        ended, Inherited(limits, found.direction, found.lease, found.dialog, held, found.exhausts_in)
+    )
+    ended.advance(0.1)
+    for phone in (caller, callee):
+        [bye] = phone.requests()
+        assert (bye.method, bye.call_id) == ("BYE", invite.call_id)
+        assert 'text="no active tariff plan any more"' in (bye.value("reason") or "")
+        phone.answer(bye, 200, "OK")
+    assert ended.released == ([("alice@example.com", Outcome.SUCCESS)] if held else [])
+    assert len(ended.of(DialogOver)) == (0 if held else 1)
+    ended.idle()
 
 
 def test_every_leg_of_the_call_is_held_and_one_keeps_the_text(world: World, other: World) -> None:
