@@ -215,6 +215,7 @@ class TestDoubt:
             b.proxy.replies.open()
             await until(lambda: one.lease in b.user.verdicts)
             assert b.user.verdicts[one.lease] == Unavailable()
+            assert b.lines() == {"po": [one.lease]}
             await until(lambda: b.lines() == {})
             assert isinstance(await b.admit(leg(payer)), Admitted)
 
