@@ -152,7 +152,6 @@ class Driver:
             PlanActivated: self._plan_activated,
             ReleaseLease: self._release_lease,
             ReturnPlace: self._return_place,
-            Transmit: self._transmit,
             WriteRecord: self._record,
         }
 
@@ -288,10 +287,6 @@ class Driver:
         """Perform these, which may be added later in this turn, when what the store has been told so far is written."""
         # The link writes at the beginning of the next turn, and the loop itself only at that turn's end.
         self._loop.call_soon(self._loop.call_soon, self._perform, effects)
-
-    def _transmit(self, effect: Transmit) -> None:
-        self._senders[effect.flow.local](effect.flow, effect.data)
-        self._sent.count(effect.data)
 
     def _ask_admission(self, effect: AskAdmission) -> None:
         self._limiter.admit(effect.leg)
