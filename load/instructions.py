@@ -127,6 +127,7 @@ class Stand:
             StoreCounters(),
             url="redis://127.0.0.1:1/0",
             instance="00000001",
+            run=engine.core.instance,
             spool_path=folder / "spool",
         )
         self.store = Answers(limiter)

@@ -98,12 +98,12 @@ class Heritage:
         tell: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._inherit = keys.evalsha(scripts.inherit, 6)
+        self._inherit = keys.evalsha(scripts.inherit, 5)
         self._counters = counters
         self._heir = heir
         self._asker = asker
         self._instance = instance
-        self._since = keys.bulk(f"{instance}{run}".encode() if run else b"")
+        self._since = keys.bulk(f"{instance}{run}".encode())
         """What leases of this run begin with."""
         self._index = keys.index_key(instance)
         self._period = BEAT * lease_s
@@ -233,7 +233,6 @@ class Heritage:
                     keys.limit_arguments(limits, self._asker.number),
                     self._asker.life,
                     keys.bulk(dead.instance.encode()),
-                    keys.number(int(dead.again)),
                     self._since if dead.again else keys.bulk(b""),
                 )
             )

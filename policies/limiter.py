@@ -58,7 +58,7 @@ class Limiter:
         *,
         url: str,
         instance: str,
-        run: str = "",
+        run: str,
         deadline_s: float = 0.2,
         lease_s: float = 30.0,
         nonce_life_s: float = 300.0,
@@ -69,8 +69,8 @@ class Limiter:
         scripts: Scripts | None = None,
     ) -> None:
         """`url`: redis://, rediss:// or unix://. `instance`: our name among all instances (identity.py), the same
-        at every start; `run`: another one at each. Leases begin with both; without `run` those of our last run and of
-        this one are all the same. `tell`: a line for the log when the store comes, goes or errs.
+        at every start; `run`: another one at each. Leases begin with both. `tell`: a line for the log when the store
+        comes, goes or errs.
 
         Raises: ValueError for a URL that is none, spool.SpoolError. Needs a running loop; `start` connects.
         """

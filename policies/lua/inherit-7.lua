@@ -2,8 +2,8 @@
 --
 -- KEYS  1 state  2 pending outgoing  3 pending incoming  4 talking outgoing  5 talking incoming  6 gone  7 idle
 -- ARGV  1 limits  2 counters' names  3 lease's life, ms  4 what the leases of that instance begin with
---       5 1 = it has started again: its attempts failed with it, and calls whose lease still lasts are its own once more
---       6 what those begin with that it has taken since, '' = none  last: not after
+--       5 '' = it is another's; else it has started again, and leases that it took since begin so: its attempts failed with
+--       it, and calls whose lease still lasts are its own once more  last: not after
 -- Output: {now, ms until total_duration would be used up if the calls found lapsed went on draining it, or -1, lapsed,
 --         how many of its leases last, and of its lapsed calls are not cut yet (so it is to be looked after again),
 --         then, call by call, 'held' or 'lapsed', direction: 1 outgoing, 2 incoming, its lease, and its dialog}
@@ -11,10 +11,10 @@
 -- @include punctual
 -- @include payer
 -- @include touched
-local prefix, again, since, lasting, orphans = ARGV[4], ARGV[5] == '1', ARGV[6], 0, 0
+local prefix, since, again, lasting, orphans = ARGV[4], ARGV[5], ARGV[5] ~= '', 0, 0
 local answer = {}
 local function is_its(lease)
-  return string.sub(lease, 1, #prefix) == prefix and (since == '' or string.sub(lease, 1, #since) ~= since)
+  return string.sub(lease, 1, #prefix) == prefix and not (again and string.sub(lease, 1, #since) == since)
 end
 -- A dialog stands with one leg of its call only. Its key is no argument, for nobody knows the leases yet; it is in the same
 -- slot. Of a lapsed call it stays until that is cut, and it has one heir at a time: who claims it, as long as it lives.

@@ -192,7 +192,7 @@ async def bench_at(
     deadline_s: float = 0.5,
     lease_s: float = 30.0,
     instance: str = "00000001",
-    run: str = "",
+    run: str = "this run",
     spool_size_max: int = 1 << 20,
     known: dict[tuple[str, Mode], Limits] | None = None,
     up: bool = True,

@@ -158,8 +158,8 @@ class Payer:
         windows = {name: (reply[3 + 2 * at], reply[4 + 2 * at]) for at, name in enumerate(names)}
         return {**windows, "counts": tuple(reply[9:13]), "calls": calls}
 
-    def inherit(self, instance: str, *, again: bool, since: str = "") -> Found:
-        asked = (instance.encode(), b"1" if again else b"0", since.encode())
+    def inherit(self, instance: str, *, again: bool, since: str = "since") -> Found:
+        asked = (instance.encode(), f"{instance}{since}".encode() if again else b"")
         reply = self._run(SCRIPTS.inherit, self._keys(), asked)
         calls = [
             (kind.decode(), "out" if own == 1 else "in", lease.decode(), dialog.decode())

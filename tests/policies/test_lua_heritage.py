@@ -39,7 +39,7 @@ class TestStartedAgain:
         talks(payer, now + "1", "second")
         payer.admit(before + "2")
         payer.admit(now + "2")
-        found = payer.inherit(ME, again=True, since=now)
+        found = payer.inherit(ME, again=True, since="run2-")
         assert (found.calls, found.lasting) == ([("held", "out", before + "1", "first")], 1)
         assert payer.lines() == 3
         assert payer.usage()["fail"][1] == 1
